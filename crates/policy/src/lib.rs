@@ -1,0 +1,27 @@
+//! Policy files → the rules in force.
+//!
+//! [`RuleSet::load`] reads the `*.policy` files of a directory and the policies the agent brings itself, filters and merges
+//! their rules and macros, compiles them against a [`atalaya_secl::model::Schema`] and sorts them into buckets by event
+//! type. One bad rule, macro or file never takes the rest down: it is left out, and the [`LoadReport`] says where (file,
+//! line and column), why, and what to do.
+//!
+//! The caller then asks, per event: [`RuleSet::evaluate`] which rules match, and [`RateLimiter::allow`] whether one may send
+//! yet another event; and once per load: [`RuleSet::event_types`], [`RuleSet::fields`] and [`RuleSet::approvers`] for what the
+//! rules need from the kernel.
+#![forbid(unsafe_code)]
+
+mod approvers;
+mod limiter;
+mod options;
+mod report;
+mod rule;
+mod ruleset;
+
+pub use approvers::Approvers;
+pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
+pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
+pub use report::{
+    Counts, FilterType, LoadError, LoadReport, MacroReport, PolicyReport, RuleReport, Status,
+};
+pub use rule::{PolicyInfo, Rule};
+pub use ruleset::RuleSet;

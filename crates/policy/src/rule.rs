@@ -1,0 +1,84 @@
+//! One rule in force.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_secl::Program;
+
+/// The policy that a rule came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyInfo {
+    /// The file name, or the internal policy's name.
+    pub name: String,
+    /// `file`, or what the internal policy says.
+    pub source: String,
+    /// The `version` key.
+    pub version: String,
+    /// `type: policy`, or named `default.policy`.
+    pub is_default: bool,
+    /// Brought by the agent itself.
+    pub internal: bool,
+}
+
+/// One rule in force.
+#[derive(Debug)]
+pub struct Rule {
+    pub(crate) index: usize,
+    /// The rule's own id.
+    pub id: String,
+    /// The `version` key.
+    pub version: String,
+    /// The `description` key: the title of its events.
+    pub description: String,
+    /// The expression as written.
+    pub expression: String,
+    /// The event type it is for.
+    pub event_type: String,
+    /// The `tags` key.
+    pub tags: BTreeMap<String, String>,
+    /// The `product_tags` key.
+    pub product_tags: Vec<String>,
+    /// The policy that defined it.
+    pub policy: Arc<PolicyInfo>,
+    /// Later policies that changed it.
+    pub modified_by: Vec<Arc<PolicyInfo>>,
+    /// Evaluate and act, send no event.
+    pub silent: bool,
+    /// The id under which it reports, where several rules report as one.
+    pub group_id: Option<String>,
+    /// Where set, one event per period.
+    pub every: Option<Duration>,
+    /// The fields whose distinct values have a rate limit each.
+    pub limiter_token: Vec<String>,
+    /// Higher goes first.
+    pub priority: i64,
+    pub(crate) limiter_fields: Vec<atalaya_secl::model::FieldInfo>,
+    pub(crate) program: Program,
+}
+
+impl Rule {
+    /// The id that events carry: the group's, or the rule's own.
+    pub fn rule_id(&self) -> &str {
+        self.group_id.as_deref().unwrap_or(&self.id)
+    }
+
+    /// The position of the rule in its [`crate::RuleSet`], stable until the next load.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The compiled expression.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The tags as events carry them: `key:value` of `tags`, then `product_tags`.
+    pub fn event_tags(&self) -> Vec<String> {
+        let pairs = self
+            .tags
+            .iter()
+            .map(|(key, value)| format!("{key}:{value}"));
+        pairs.chain(self.product_tags.iter().cloned()).collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! The rules in force, in buckets by event type.
+
+use std::collections::BTreeMap;
+
+use atalaya_secl::model::{EventView, FieldInfo, Schema};
+use atalaya_secl::{EvalContext, NoVariables};
+
+use crate::{Approvers, LoadOptions, LoadReport, Rule};
+
+/// The rules in force, in buckets by event type. Immutable: a reload makes another one.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    pub(crate) rules: Vec<Rule>,
+    /// Indices into `rules`, in evaluation order.
+    pub(crate) buckets: BTreeMap<String, Vec<usize>>,
+}
+
+impl RuleSet {
+    /// Reads and compiles every policy. Never fails: what cannot be used is left out and reported.
+    pub fn load(schema: &dyn Schema, options: &LoadOptions) -> (Self, LoadReport) {
+        let _ = (schema, options);
+        (Self::default(), LoadReport::default())
+    }
+
+    /// The event types for which there are rules.
+    pub fn event_types(&self) -> impl Iterator<Item = &str> {
+        self.buckets.keys().map(String::as_str)
+    }
+
+    /// Whether any rule is for this event type.
+    pub fn has_rules(&self, event_type: &str) -> bool {
+        self.buckets.contains_key(event_type)
+    }
+
+    /// Every rule, in load order; `rules()[rule.index()]` is `rule`.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rules for an event type, in evaluation order.
+    pub fn rules_for(&self, event_type: &str) -> impl Iterator<Item = &Rule> {
+        self.buckets
+            .get(event_type)
+            .into_iter()
+            .flatten()
+            .filter_map(|&index| self.rules.get(index))
+    }
+
+    /// The rule with this id.
+    pub fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// Calls `on_match` for each rule that matches the event, in evaluation order. `now_ns` is on the clock of the event's
+    /// time fields (`event.timestamp`, `process.created_at`). Returns whether any rule matched.
+    pub fn evaluate(
+        &self,
+        event_type: &str,
+        event: &dyn EventView,
+        now_ns: u64,
+        mut on_match: impl FnMut(&Rule),
+    ) -> bool {
+        let context = EvalContext {
+            now_ns,
+            variables: &NoVariables,
+        };
+        let mut any = false;
+        for rule in self.rules_for(event_type) {
+            if rule.program.matches(event, &context) {
+                any = true;
+                on_match(rule);
+            }
+        }
+        any
+    }
+
+    /// What an event of this type must have for any rule to match: the union of the rules' necessary conditions.
+    /// An event that [`Approvers::accepts`] rejects matches no rule.
+    pub fn approvers(&self, event_type: &str) -> Approvers {
+        let mut approvers = Approvers::default();
+        for rule in self.rules_for(event_type) {
+            approvers.add(rule);
+        }
+        approvers
+    }
+
+    /// Every field that the rules of this event type read (or of all event types, for `None`), each once.
+    pub fn fields(&self, event_type: Option<&str>) -> Vec<&FieldInfo> {
+        let mut by_id = BTreeMap::new();
+        for rule in &self.rules {
+            if event_type.is_none_or(|wanted| wanted == rule.event_type) {
+                for field in rule.program.fields().iter().chain(&rule.limiter_fields) {
+                    by_id.entry(field.id).or_insert(field);
+                }
+            }
+        }
+        by_id.into_values().collect()
+    }
+}
