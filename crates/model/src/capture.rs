@@ -1,0 +1,340 @@
+//! What the sensor hands on: one [`Capture`] a kernel record, decoded but not yet joined with the process tree.
+//!
+//! Strings come from the kernel as bytes; what is not UTF-8 is replaced by U+FFFD. Times are nanoseconds of
+//! `CLOCK_BOOTTIME`.
+
+/// The kinds of records the sensor emits. The numbers are those of `bpf/atalaya.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum CaptureKind {
+    /// A process came to be.
+    Fork = 1,
+    /// A process replaced its image.
+    Exec = 2,
+    /// A process ended.
+    Exit = 3,
+    /// The sensor's proof of life.
+    Heartbeat = 4,
+    /// A file was opened.
+    Open = 16,
+    /// A file's mode was changed.
+    Chmod = 17,
+    /// A file's owner was changed.
+    Chown = 18,
+    /// A name was removed.
+    Unlink = 19,
+    /// A directory was removed.
+    Rmdir = 20,
+    /// A directory was made.
+    Mkdir = 21,
+    /// A name was changed.
+    Rename = 22,
+    /// A name was added.
+    Link = 23,
+    /// File times were set.
+    Utimes = 24,
+}
+
+/// All kinds, in number order.
+pub const CAPTURE_KINDS: [CaptureKind; 13] = [
+    CaptureKind::Fork,
+    CaptureKind::Exec,
+    CaptureKind::Exit,
+    CaptureKind::Heartbeat,
+    CaptureKind::Open,
+    CaptureKind::Chmod,
+    CaptureKind::Chown,
+    CaptureKind::Unlink,
+    CaptureKind::Rmdir,
+    CaptureKind::Mkdir,
+    CaptureKind::Rename,
+    CaptureKind::Link,
+    CaptureKind::Utimes,
+];
+
+impl CaptureKind {
+    /// The event type's name in rules and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Heartbeat => "heartbeat",
+            Self::Open => "open",
+            Self::Chmod => "chmod",
+            Self::Chown => "chown",
+            Self::Unlink => "unlink",
+            Self::Rmdir => "rmdir",
+            Self::Mkdir => "mkdir",
+            Self::Rename => "rename",
+            Self::Link => "link",
+            Self::Utimes => "utimes",
+        }
+    }
+
+    /// The kind with this number.
+    pub fn from_number(number: u16) -> Option<Self> {
+        CAPTURE_KINDS
+            .into_iter()
+            .find(|kind| *kind as u16 == number)
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        CAPTURE_KINDS.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// One record of the kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Capture {
+    /// What every record has.
+    pub header: Header,
+    /// What only this kind has.
+    pub body: Body,
+}
+
+/// What every record carries of the task that caused it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Header {
+    /// The CPU the record was written on.
+    pub cpu: u32,
+    /// Counts the records of this CPU and ring, from 1; a gap is a loss.
+    pub seq: u64,
+    /// When (boot time, ns).
+    pub time_ns: u64,
+    /// Thread group id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Id of the task's cgroup in the default hierarchy (v2).
+    pub cgroup_id: u64,
+    /// Inode number of the mount namespace.
+    pub mntns: u32,
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// The task's credentials at this moment.
+    pub creds: Credentials,
+    /// The task's comm at this moment.
+    pub comm: String,
+    /// The call came through io_uring, not a system call.
+    pub is_async: bool,
+    /// The call came through the 32-bit entry.
+    pub compat: bool,
+}
+
+/// The credentials of a task. Ids are those of the initial user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the kernel's own names, see credentials(7)")]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub euid: u32,
+    pub egid: u32,
+    pub fsuid: u32,
+    pub fsgid: u32,
+    /// The login uid; `u32::MAX` when unset.
+    pub auid: u32,
+    pub cap_effective: u64,
+    pub cap_permitted: u64,
+}
+
+/// What only one kind of record has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// A new thread group; the header is the parent's.
+    Fork(Fork),
+    /// A new image; the header is the process's, with the credentials after the exec.
+    Exec(Box<Exec>),
+    /// The last thread of a group ended.
+    Exit(Exit),
+    /// The sensor's proof of life: the number that was asked for.
+    Heartbeat(u64),
+    /// A file system call.
+    File(Box<FileCall>),
+}
+
+/// A new thread group.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Fork {
+    /// The child's thread group id.
+    pub child_pid: u32,
+    /// Its parent's thread group id (`CLONE_PARENT` makes it another than the header's).
+    pub parent_pid: u32,
+    /// Start of the child (boot time, ns).
+    pub start_time_ns: u64,
+    /// A kernel thread.
+    pub is_kthread: bool,
+    /// The child's namespaces.
+    pub namespaces: Namespaces,
+    /// The child's pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// The child's cgroup id and path in the default hierarchy, or in the first v1 one when that says more.
+    pub cgroup_id: u64,
+    /// See `cgroup_id`.
+    pub cgroup_path: String,
+}
+
+/// A new image.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Exec {
+    /// The file that was asked for: the script, for a script.
+    pub file: FileFields,
+    /// The interpreter, when `file` is a script.
+    pub interpreter: Option<FileFields>,
+    /// The path as the caller gave it.
+    pub filename: String,
+    /// The parent's thread group id.
+    pub ppid: u32,
+    /// The session id.
+    pub sid: u32,
+    /// The controlling terminal's name (`pts0`), or empty.
+    pub tty: String,
+    /// Start of the process, not of the image (boot time, ns).
+    pub start_time_ns: u64,
+    /// Arguments, `argv[0]` included.
+    pub args: Vec<String>,
+    /// Some arguments are missing or cut.
+    pub args_truncated: bool,
+    /// `NAME=value` strings.
+    pub envs: Vec<String>,
+    /// Some variables are missing or cut.
+    pub envs_truncated: bool,
+    /// The process's namespaces.
+    pub namespaces: Namespaces,
+    /// The pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// See [`Fork::cgroup_path`].
+    pub cgroup_path: String,
+    /// The working directory.
+    pub cwd: String,
+}
+
+/// Inode numbers of a task's namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names of namespaces(7)")]
+pub struct Namespaces {
+    pub mnt: u32,
+    pub net: u32,
+    pub pid: u32,
+    pub user: u32,
+    pub uts: u32,
+    pub ipc: u32,
+    pub cgroup: u32,
+}
+
+/// The end of a thread group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Exit {
+    /// As `wait(2)` tells it: exit status in bits 8–15, signal in bits 0–6, core dump in bit 7.
+    pub status: u32,
+}
+
+/// Where a path came from: what a reader may believe of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathOrigin {
+    /// Walked from the kernel's own objects.
+    #[default]
+    Kernel,
+    /// The kernel's copy of the caller's string, joined to a kernel-walked directory; symbolic links not followed.
+    KernelCopy,
+    /// The caller's memory, which another thread may have changed; joined as above.
+    UserMemory,
+}
+
+/// A file, as the kernel sees it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FileFields {
+    /// Absolute path from the root of the mount namespace; empty when unknown.
+    pub path: String,
+    /// What to believe of `path`.
+    pub origin: PathOrigin,
+    /// The path was longer or deeper than the sensor walks: its front is missing.
+    pub truncated: bool,
+    /// The file's mount is attached to no namespace (`O_PATH` trees, lazy umount).
+    pub detached: bool,
+    /// The file has no name any more (link count 0 at the time), as a deleted executable or a memfd.
+    pub deleted: bool,
+    /// The inode was seen; the fields below are valid.
+    pub known: bool,
+    /// Inode number.
+    pub inode: u64,
+    /// Device number as in `stat(2)`'s `st_dev`.
+    pub dev: u64,
+    /// The mount's id.
+    pub mount_id: u32,
+    /// Type and permission bits.
+    pub mode: u16,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Link count.
+    pub nlink: u32,
+    /// Modification time (ns since the epoch).
+    pub mtime_ns: u64,
+    /// Change time (ns since the epoch).
+    pub ctime_ns: u64,
+    /// File system type (`ext4`).
+    pub filesystem: String,
+}
+
+/// A file system call: every file event has the same parts, each kind uses its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FileCall {
+    /// Which call.
+    pub kind: CaptureKind,
+    /// What it returned (negative errno on failure).
+    pub retval: i64,
+    /// The file. Owner and mode are those from before the call for chmod and chown.
+    pub file: FileFields,
+    /// rename, link: the new name.
+    pub destination: Option<FileFields>,
+    /// open, unlink, rename: the flags the call was given.
+    pub flags: u32,
+    /// open with `O_CREAT`, mkdir, chmod: the mode the call was given.
+    pub mode: u32,
+    /// chown: the ids the call was given; -1 leaves one as it is.
+    pub uid: i32,
+    /// See `uid`.
+    pub gid: i32,
+    /// utimes: the times the call set (ns since the epoch); 0 for "now" or untouched.
+    pub atime_ns: u64,
+    /// See `atime_ns`.
+    pub mtime_ns: u64,
+    /// The path argument as the caller gave it.
+    pub arg_path: String,
+    /// rename, link: the second path argument.
+    pub arg_path2: String,
+    /// The directory file descriptor argument (`AT_FDCWD` is -100).
+    pub dirfd: i32,
+}
+
+/// Losses the kernel side counted since the last report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Loss {
+    /// The kind of the lost records.
+    pub kind: CaptureKind,
+    /// The cgroup whose tasks caused them.
+    pub cgroup_id: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// What the kernel side should send of one kind: the necessary conditions of all rules of that event type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Approvers {
+    /// Some rule has no condition that the kernel can test: send all.
+    pub all: bool,
+    /// Why `all` is set: the rules without a condition.
+    pub all_because: Vec<String>,
+    /// A file whose last path element is this (either file, for rename and link), opened with any of these flags
+    /// (0: whatever the flags).
+    pub basenames: Vec<(String, u32)>,
+    /// A file whose full path is this, with any of these flags (0: whatever the flags).
+    pub paths: Vec<(String, u32)>,
+    /// A file in this directory or, where the flag is set, anywhere below it.
+    pub directories: Vec<(String, bool, u32)>,
+    /// open: any file, if opened with any of these flags.
+    pub flags: u32,
+}

@@ -1,0 +1,119 @@
+//! How the rule engine reads an event.
+
+use atalaya_secl::model::{EventView, FieldId, IterId, Value};
+
+use crate::event::{Event, EventData, EventSource};
+use crate::fields::{Cx, Fields, zero};
+use crate::process::Process;
+use crate::table::{Alias, Common, Entry, Root, table};
+
+impl EventView for Event {
+    fn get(&self, field: FieldId) -> Value<'_> {
+        let Some(entry) = table().entry(field) else {
+            return Value::Bool(false);
+        };
+        self.read(entry)
+            .unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list))
+    }
+
+    fn iter_len(&self, iter: IterId) -> usize {
+        if iter == table().ancestors() {
+            self.process.parent.depth() as usize
+        } else {
+            0
+        }
+    }
+
+    fn get_at(&self, field: FieldId, index: usize) -> Option<Value<'_>> {
+        let entry = table().entry(field)?;
+        if entry.root != Root::Ancestors {
+            return None;
+        }
+        let process = self.ancestors().get(index)?;
+        Some(
+            self.read_process(process, entry)
+                .unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list)),
+        )
+    }
+
+    /// The path, or name, that the program was started by where that is a symbolic link.
+    fn alias(&self, field: FieldId) -> Option<Value<'_>> {
+        let entry = table().entry(field)?;
+        let process = match entry.root {
+            Root::Process => &*self.process,
+            Root::Parent => self.process.parent.parent()?,
+            _ => return None,
+        };
+        let spelling = match entry.alias {
+            Alias::None => None,
+            Alias::InvokedPath => process.image.invoked_path(),
+            Alias::InvokedName => process.image.invoked_name(),
+        };
+        spelling.map(|text| Value::Str(text.into()))
+    }
+}
+
+impl Event {
+    fn read<'a>(&'a self, entry: &Entry) -> Option<Value<'a>> {
+        match entry.root {
+            Root::Common(field) => Some(self.read_common(field)),
+            Root::Process => self.read_process(&self.process, entry),
+            Root::Parent => self.read_process(self.process.parent.parent()?, entry),
+            Root::Ancestors => None,
+            Root::Data(kind) if kind == self.kind() => {
+                let path = &entry.spec.path;
+                let cx = Cx {
+                    context: &self.context,
+                    process: &self.process,
+                };
+                match &self.data {
+                    EventData::Exec(event) => event.get(path, cx),
+                    EventData::Exit(event) => event.get(path, cx),
+                    EventData::Open(event) => event.get(path, cx),
+                    EventData::Chmod(event) => event.get(path, cx),
+                    EventData::Chown(event) => event.get(path, cx),
+                    EventData::Unlink(event) => event.get(path, cx),
+                    EventData::Rmdir(event) => event.get(path, cx),
+                    EventData::Mkdir(event) => event.get(path, cx),
+                    EventData::Rename(event) => event.get(path, cx),
+                    EventData::Link(event) => event.get(path, cx),
+                    EventData::Utimes(event) => event.get(path, cx),
+                    EventData::Heartbeat(event) => event.get(path, cx),
+                }
+            }
+            Root::Data(_) => None,
+        }
+    }
+
+    fn read_process<'a>(&'a self, process: &'a Process, entry: &Entry) -> Option<Value<'a>> {
+        let cx = Cx {
+            context: &self.context,
+            process,
+        };
+        process.get(&entry.spec.path, cx)
+    }
+
+    fn read_common(&self, field: Common) -> Value<'_> {
+        match field {
+            Common::Async => Value::Bool(self.is_async),
+            Common::Hostname => Value::Str(self.context.hostname.as_str().into()),
+            Common::Origin => Value::Str(self.context.origin.as_str().into()),
+            Common::Os => Value::Str("linux".into()),
+            Common::Service => Value::Str(self.service().into()),
+            Common::Source => Value::Str(self.source.name().into()),
+            Common::Timestamp => Value::Int(i64::try_from(self.time_ns).unwrap_or(i64::MAX)),
+            Common::AncestorsLength => Value::Int(i64::from(self.process.parent.depth())),
+        }
+    }
+}
+
+impl EventSource {
+    /// The name in rules and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}

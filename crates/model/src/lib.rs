@@ -1,0 +1,33 @@
+//! Events, processes, and the one table of their fields.
+//!
+//! - [`capture`]: what the sensor delivers.
+//! - [`Process`] and [`Event`]: what rules read. A struct field with a `#[field]` attribute is a field of the rule
+//!   language; [`schema`] is the table of all of them, and [`Event`] implements
+//!   [`EventView`](atalaya_secl::model::EventView) over it.
+//! - [`constants`]: the names that rules may use for numbers.
+//! - [`json`]: the one serializer of events.
+//! - [`docs`]: the field reference, and what is missing of the reference agent's.
+//!
+//! All times are nanoseconds since the Unix epoch, except in [`capture`].
+#![forbid(unsafe_code)]
+
+pub mod capture;
+pub mod constants;
+mod context;
+mod event;
+mod fields;
+mod file;
+mod legacy;
+mod process;
+mod table;
+
+pub use context::{Context, ENVS_WITH_VALUE, Lookup, NoLookup};
+pub use event::{
+    ChmodEvent, ChownEvent, Event, EventData, EventSource, ExecEvent, ExitCause, ExitEvent,
+    HeartbeatEvent, LinkEvent, MkdirEvent, OpenEvent, RenameEvent, RmdirEvent, UnlinkEvent,
+    UtimesEvent,
+};
+pub use fields::{Cx, FieldSpec, FieldValue, Fields, IntoValue, zero};
+pub use file::File;
+pub use process::{Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process};
+pub use table::{Alias, Common, EVENT_TYPES, Entry, EventType, Root, Table, table as schema};
