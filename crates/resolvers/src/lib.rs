@@ -1,0 +1,24 @@
+//! What a record of the kernel is joined with: the process tree, users and groups, cgroups and containers.
+//!
+//! - [`ProcessTree`]: who a pid is at a given time, and where it comes from. Fed by fork, exec and exit captures; filled
+//!   at start by a [`Snapshot`] of `/proc`.
+//! - [`UserTables`]: names of users and groups, on the host and in containers.
+//! - [`cgroup`]: what a cgroup's path says; [`CgroupCache`] keeps each once.
+//! - [`procfs`]: one process as `/proc` tells it.
+//! - [`clock`]: boot time and wall-clock time.
+//!
+//! Everything is bounded in memory, and everything that reads what a process or container chose takes any bytes.
+#![forbid(unsafe_code)]
+
+pub mod cgroup;
+mod cgroup_cache;
+pub mod clock;
+pub mod procfs;
+mod snapshot;
+mod tree;
+mod users;
+
+pub use cgroup_cache::{CgroupCache, CgroupFs, Membership};
+pub use snapshot::Snapshot;
+pub use tree::{ProcessTree, Resolved, TreeOptions, TreeStats};
+pub use users::{Names, Scope, UserTables};

@@ -1,0 +1,179 @@
+//! What changes the tree: forks, execs, exits, and the snapshot.
+
+use std::sync::Arc;
+
+use atalaya_model::Process;
+use atalaya_model::capture::{Exec, Fork, Header};
+
+use super::ProcessTree;
+use super::history::Slot;
+use crate::procfs::{self, ProcEntry};
+use crate::snapshot::Snapshot;
+
+/// Start times in `/proc` are counted in clock ticks, those of captures in nanoseconds.
+fn same_start(a: u64, b: u64) -> bool {
+    a == 0 || b == 0 || a.abs_diff(b) <= 1_000_000_000 / procfs::clock_ticks()
+}
+
+impl ProcessTree {
+    /// Takes over the snapshot. Do it before the first capture; see [`Snapshot::take`]. Returns the processes, in the
+    /// order of their start.
+    pub fn load(&mut self, snapshot: Snapshot) -> Vec<Arc<Process>> {
+        let mut loaded: Vec<Arc<Process>> = snapshot
+            .processes
+            .into_iter()
+            .map(|entry| self.add_entry(entry, true))
+            .collect();
+        loaded.sort_by_key(|process| (process.fork_time, process.pid));
+        loaded
+    }
+
+    pub(super) fn add_entry(&mut self, entry: ProcEntry, from_snapshot: bool) -> Arc<Process> {
+        let (pid, start_ns, read_at_ns) = (entry.pid, entry.start_time_ns, entry.read_at_ns);
+        let parent = self
+            .slots
+            .get(&entry.ppid)
+            .filter(|_| entry.ppid != pid)
+            .map(|slot| Arc::clone(slot.newest()));
+        let process = Arc::new(self.node_of_entry(entry, from_snapshot, parent));
+        let mut slot = Slot::new(start_ns, Arc::clone(&process));
+        slot.start_ns = start_ns;
+        slot.read_at_ns = read_at_ns;
+        self.insert(pid, slot);
+        process
+    }
+
+    /// A fork. Returns the child.
+    pub fn fork(&mut self, header: &Header, fork: &Fork) -> Arc<Process> {
+        let (forker, _) = self.resolve(header);
+        let mut child = Arc::new(self.node_of_fork(header, fork, forker));
+        let keep_ns = self.keep_ns();
+        let former = self.slots.remove(&fork.child_pid);
+        let mut slot = Slot::new(fork.start_time_ns.min(header.time_ns), Arc::clone(&child));
+        slot.start_ns = fork.start_time_ns;
+        if let Some(former) = former {
+            if former.ended_ns == 0
+                && former.read_at_ns > header.time_ns
+                && same_start(former.start_ns, fork.start_time_ns)
+            {
+                // The snapshot has read this very process after it was forked. What it read is at least as new; only
+                // the lineage and the exact start are better here. Captures of what it did until then follow.
+                let mut known = (**former.newest()).clone();
+                known.fork_time = child.fork_time;
+                if known.is_thread {
+                    known.image = Arc::clone(&child.image);
+                }
+                known.set_parent(child.parent.parent().cloned());
+                child = Arc::new(known);
+                slot.replace_newest(Arc::clone(&child));
+                slot.read_at_ns = former.read_at_ns;
+            } else {
+                slot.inherit(former, keep_ns);
+            }
+        }
+        // The slot was taken out above, so this only finds room.
+        self.insert(fork.child_pid, slot);
+        child
+    }
+
+    /// An exec. Takes the strings out of `exec`. Returns the process with its new image.
+    pub fn exec(&mut self, header: &Header, exec: &mut Exec) -> Arc<Process> {
+        let slot = self
+            .slots
+            .get(&header.pid)
+            .filter(|slot| slot.ended_ns == 0 || slot.ended_ns >= header.time_ns)
+            .filter(|slot| same_start(slot.start_ns, exec.start_time_ns));
+        let (former, parent, since_ns) = match slot {
+            Some(slot) => {
+                let former = Arc::clone(slot.newest());
+                // The node read from /proc may be the image of this exec already, or of a later one: it is no ancestor.
+                let already_read = slot.read_at_ns > header.time_ns;
+                let parent = if former.is_exec && !already_read {
+                    Some(Arc::clone(&former))
+                } else {
+                    former.parent.parent().cloned()
+                };
+                (Some(former), parent, header.time_ns)
+            }
+            None => {
+                self.stats.unknown += 1;
+                let parent = self.parent_of_unknown(exec.ppid, header.time_ns);
+                (None, parent, exec.start_time_ns.min(header.time_ns))
+            }
+        };
+        let is_known = former.is_some();
+        let start_ns = exec.start_time_ns;
+        let process = Arc::new(self.node_of_exec(header, exec, former.as_deref(), parent));
+        let keep_ns = self.keep_ns();
+        match self.slots.get_mut(&header.pid) {
+            Some(slot) if is_known => {
+                slot.push(since_ns, Arc::clone(&process), keep_ns);
+                slot.start_ns = start_ns;
+                slot.read_at_ns = 0;
+                slot.wants_procfs = false;
+                slot.referenced = true;
+            }
+            _ => {
+                let mut slot = Slot::new(since_ns, Arc::clone(&process));
+                slot.start_ns = start_ns;
+                if let Some(former) = self.slots.remove(&header.pid) {
+                    slot.inherit(former, keep_ns);
+                }
+                self.insert(header.pid, slot);
+            }
+        }
+        process
+    }
+
+    /// The parent of a process whose fork was not seen.
+    fn parent_of_unknown(&mut self, ppid: u32, time_ns: u64) -> Option<Arc<Process>> {
+        if ppid == 0 {
+            return None;
+        }
+        let known = self
+            .slots
+            .get(&ppid)
+            .is_some_and(|slot| !slot.is_over(time_ns));
+        if !known && self.budget.take(time_ns) {
+            self.load_from_procfs(ppid, time_ns, 16);
+        }
+        self.slots
+            .get(&ppid)
+            .filter(|slot| !slot.is_over(time_ns))
+            .map(|slot| Arc::clone(slot.at(time_ns)))
+    }
+
+    /// An exit. Returns the process as it ended; it stays in the tree for late events until [`ProcessTree::expire`].
+    pub fn exit(&mut self, header: &Header) -> Arc<Process> {
+        let is_former_owners = self
+            .slots
+            .get(&header.pid)
+            .is_some_and(|slot| slot.start_ns > header.time_ns);
+        if is_former_owners || !self.slots.contains_key(&header.pid) {
+            // Of a process that was gone before the snapshot came to it, or of one that was never known. /proc has
+            // nothing to say of it any more.
+            self.stats.unknown += 1;
+            let mut process = match self.slots.get(&header.pid) {
+                Some(slot)
+                    if slot.at(header.time_ns).fork_time <= self.epoch_ns(header.time_ns) =>
+                {
+                    (**slot.at(header.time_ns)).clone()
+                }
+                _ => self.node_of_header(header),
+            };
+            process.exit_time = self.epoch_ns(header.time_ns);
+            return Arc::new(process);
+        }
+        let (process, _) = self.resolve(header);
+        let mut ended = (*process).clone();
+        ended.exit_time = self.epoch_ns(header.time_ns);
+        let ended = Arc::new(ended);
+        if let Some(slot) = self.slots.get_mut(&header.pid) {
+            slot.replace_newest(Arc::clone(&ended));
+            slot.ended_ns = header.time_ns;
+        }
+        self.ended.push_back((header.time_ns, header.pid));
+        self.expire(header.time_ns);
+        ended
+    }
+}

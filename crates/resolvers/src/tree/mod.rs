@@ -1,0 +1,394 @@
+//! The process tree: who a pid is at a given time, and where it comes from.
+//!
+//! A pid has a short history of nodes rather than one: file captures travel by another ring than life-cycle captures and
+//! may be looked up after their process has exec'd, or ended, or after its pid has a new owner. The history is kept
+//! for a few seconds, so that a late event finds the node of its own time.
+
+mod build;
+mod feed;
+mod history;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_model::Process;
+use atalaya_model::capture::Header;
+use rustc_hash::FxHashMap;
+
+use crate::cgroup_cache::{CgroupCache, CgroupFs, Membership};
+use crate::clock;
+use crate::procfs;
+use history::Slot;
+
+/// Bounds of the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeOptions {
+    /// Processes, those that ended a short while ago included. Beyond, ended ones go first, then those that were not
+    /// heard of for the longest; when such a one is heard of again it is read from `/proc`.
+    pub max_processes: usize,
+    /// Cgroups.
+    pub max_cgroups: usize,
+    /// How long an ended process, or the node before an exec, is kept for late events.
+    pub keep: Duration,
+    /// How often `/proc` may be asked about a process that is not known: per second, and as many at once.
+    pub procfs_per_second: u32,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        Self {
+            max_processes: 16 * 1024,
+            max_cgroups: 4096,
+            keep: Duration::from_secs(5),
+            procfs_per_second: 100,
+        }
+    }
+}
+
+/// What the tree has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeStats {
+    /// Pids known now.
+    pub processes: usize,
+    /// Of which ended.
+    pub exited: usize,
+    /// Cgroups known now.
+    pub cgroups: usize,
+    /// Living processes forgotten for want of room.
+    pub evicted: u64,
+    /// Unknown processes that `/proc` told of.
+    pub from_procfs: u64,
+    /// Unknown processes of which only the record's header is known.
+    pub incomplete: u64,
+    /// Exits and execs of processes that were not known.
+    pub unknown: u64,
+}
+
+/// How a process was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolved {
+    /// In the tree.
+    Known,
+    /// Read from `/proc` just now: arguments and path are those of now.
+    Procfs,
+    /// Only what the record's header says is known: no executable, no parent.
+    Incomplete,
+}
+
+/// The process tree. One owner; not shared between threads while it is fed.
+#[derive(Debug)]
+pub struct ProcessTree {
+    options: TreeOptions,
+    slots: FxHashMap<u32, Slot>,
+    /// Ended processes in the order of their end, for expiry.
+    ended: VecDeque<(u64, u32)>,
+    /// Pids for eviction by second chance.
+    clock_hand: VecDeque<u32>,
+    cgroups: CgroupCache,
+    cgroup_fs: CgroupFs,
+    /// Added to boot time gives time since the epoch.
+    epoch_offset: i64,
+    budget: Budget,
+    stats: TreeStats,
+}
+
+impl Default for ProcessTree {
+    fn default() -> Self {
+        Self::new(TreeOptions::default())
+    }
+}
+
+impl ProcessTree {
+    /// An empty tree.
+    pub fn new(options: TreeOptions) -> Self {
+        Self {
+            options,
+            slots: FxHashMap::default(),
+            ended: VecDeque::new(),
+            clock_hand: VecDeque::new(),
+            cgroups: CgroupCache::new(options.max_cgroups),
+            cgroup_fs: CgroupFs::find(),
+            epoch_offset: clock::boot_to_epoch_ns(),
+            budget: Budget::new(options.procfs_per_second),
+            stats: TreeStats::default(),
+        }
+    }
+
+    /// Takes over the present difference between the clocks. Call it every few seconds: people set clocks.
+    pub fn set_epoch_offset(&mut self, offset: i64) {
+        self.epoch_offset = offset;
+    }
+
+    /// Boot time as time since the epoch.
+    pub fn epoch_ns(&self, boot_ns: u64) -> u64 {
+        boot_ns.saturating_add_signed(self.epoch_offset)
+    }
+
+    /// Whether the tree seems to be behind this record: its process is not known, or its first thread has another
+    /// name than the tree thinks. The record then came before the fork or exec that explains it, and it is worth to look
+    /// for that for a moment.
+    pub fn seems_behind(&self, header: &Header) -> bool {
+        match self.slots.get(&header.pid) {
+            None => true,
+            Some(slot) => {
+                slot.is_over(header.time_ns)
+                    || header.pid == header.tid
+                        && slot.newest().tid == header.pid
+                        && *slot.newest().comm != *header.comm
+            }
+        }
+    }
+
+    /// The process that caused a record, as it was then: with the record's credentials, thread, comm and cgroup.
+    pub fn resolve(&mut self, header: &Header) -> (Arc<Process>, Resolved) {
+        let found = self
+            .slots
+            .get(&header.pid)
+            .filter(|slot| !slot.is_over(header.time_ns))
+            .map(|slot| (slot.wants_procfs, slot.is_newest_at(header.time_ns)));
+        let resolved = match found {
+            Some((false, _)) => Resolved::Known,
+            Some((true, _)) | None => self.find_unknown(header, found.is_some()),
+        };
+        let newest = found.is_none_or(|(_, newest)| newest);
+        let Some(slot) = self.slots.get(&header.pid) else {
+            // find_unknown always leaves a slot; without one the header is all there is.
+            return (Arc::new(self.node_of_header(header)), Resolved::Incomplete);
+        };
+        let process = Arc::clone(slot.at(header.time_ns));
+        let process = match self.refreshed(&process, header) {
+            None => process,
+            Some(changed) => {
+                let changed = Arc::new(changed);
+                if newest && let Some(slot) = self.slots.get_mut(&header.pid) {
+                    slot.replace_newest(Arc::clone(&changed));
+                }
+                changed
+            }
+        };
+        if let Some(slot) = self.slots.get_mut(&header.pid) {
+            slot.referenced = true;
+        }
+        (process, resolved)
+    }
+
+    /// The newest node of a pid, ended or not.
+    pub fn get(&self, pid: u32) -> Option<&Arc<Process>> {
+        self.slots.get(&pid).map(Slot::newest)
+    }
+
+    /// The living processes, in the order of their pids.
+    pub fn living(&self) -> Vec<Arc<Process>> {
+        let mut living: Vec<Arc<Process>> = self
+            .slots
+            .values()
+            .filter(|slot| slot.ended_ns == 0)
+            .map(|slot| Arc::clone(slot.newest()))
+            .collect();
+        living.sort_unstable_by_key(|process| process.pid);
+        living
+    }
+
+    /// The path of a cgroup by its number, for reports.
+    pub fn cgroup_path(&self, id: u64) -> Option<&str> {
+        self.cgroups.path_of(id)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> TreeStats {
+        TreeStats {
+            processes: self.slots.len(),
+            exited: self.ended.len().min(self.slots.len()),
+            cgroups: self.cgroups.stats().0,
+            ..self.stats
+        }
+    }
+
+    /// Forgets what ended long enough ago. `now_ns` is the time of the youngest record processed, not the clock's, so
+    /// that a backlog does not outlive what it needs.
+    pub fn expire(&mut self, now_ns: u64) {
+        let keep = self.keep_ns();
+        while let Some((ended_ns, pid)) = self.ended.front().copied() {
+            if now_ns.saturating_sub(ended_ns) < keep {
+                break;
+            }
+            self.ended.pop_front();
+            // The pid may have a new owner.
+            if self
+                .slots
+                .get(&pid)
+                .is_some_and(|slot| slot.ended_ns == ended_ns)
+            {
+                self.slots.remove(&pid);
+            }
+        }
+    }
+
+    fn keep_ns(&self) -> u64 {
+        u64::try_from(self.options.keep.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Adds a pid, making room if there is none.
+    fn insert(&mut self, pid: u32, slot: Slot) {
+        if !self.slots.contains_key(&pid) {
+            while self.slots.len() >= self.options.max_processes {
+                if !self.evict() {
+                    break;
+                }
+            }
+            self.clock_hand.push_back(pid);
+            // Pids that were reused stand in the list twice.
+            if self.clock_hand.len() > 2 * self.options.max_processes.max(64) {
+                let slots = &self.slots;
+                let mut seen = rustc_hash::FxHashSet::default();
+                self.clock_hand.retain(|known| {
+                    (slots.contains_key(known) || *known == pid) && seen.insert(*known)
+                });
+            }
+        }
+        self.slots.insert(pid, slot);
+    }
+
+    fn evict(&mut self) -> bool {
+        while let Some((ended_ns, pid)) = self.ended.pop_front() {
+            if self
+                .slots
+                .get(&pid)
+                .is_some_and(|slot| slot.ended_ns == ended_ns)
+            {
+                self.slots.remove(&pid);
+                return true;
+            }
+        }
+        // Second chance: what was heard of since the hand last passed stays for another round.
+        for _ in 0..2 * self.clock_hand.len() + 1 {
+            let Some(pid) = self.clock_hand.pop_front() else {
+                break;
+            };
+            let Some(slot) = self.slots.get_mut(&pid) else {
+                continue;
+            };
+            if slot.referenced {
+                slot.referenced = false;
+                self.clock_hand.push_back(pid);
+            } else {
+                self.slots.remove(&pid);
+                self.stats.evicted += 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A process that a record names and the tree does not know: a lost fork, an evicted process. `/proc` knows it if
+    /// it still lives; it is asked once, and not too often, because a storm of such records must not become a storm
+    /// of system calls.
+    fn find_unknown(&mut self, header: &Header, has_slot: bool) -> Resolved {
+        if self.budget.take(header.time_ns) {
+            if self.load_from_procfs(header.pid, header.time_ns, 16) {
+                self.stats.from_procfs += 1;
+                return Resolved::Procfs;
+            }
+            if has_slot {
+                if let Some(slot) = self.slots.get_mut(&header.pid) {
+                    slot.wants_procfs = false;
+                }
+                return Resolved::Incomplete;
+            }
+            let slot = Slot::new(header.time_ns, Arc::new(self.node_of_header(header)));
+            self.insert(header.pid, slot);
+        } else {
+            if has_slot {
+                return Resolved::Incomplete;
+            }
+            let mut slot = Slot::new(header.time_ns, Arc::new(self.node_of_header(header)));
+            slot.wants_procfs = true;
+            self.insert(header.pid, slot);
+        }
+        self.stats.incomplete += 1;
+        Resolved::Incomplete
+    }
+
+    /// Reads a process, and those of its ancestors that are not known, from `/proc`. Only if it can have caused what
+    /// happened at `time_ns`.
+    fn load_from_procfs(&mut self, pid: u32, time_ns: u64, depth: u32) -> bool {
+        let Some(mut entry) = procfs::read_process(pid) else {
+            return false;
+        };
+        if entry.start_time_ns > time_ns {
+            return false;
+        }
+        if entry.exe.known {
+            let mounts = procfs::read_filesystems(pid);
+            if let Some((_, filesystem)) = mounts
+                .into_iter()
+                .find(|(mount, _)| *mount == entry.exe.mount_id)
+            {
+                entry.exe.filesystem = filesystem;
+            }
+        }
+        let parent_known = self
+            .slots
+            .get(&entry.ppid)
+            .is_some_and(|slot| !slot.is_over(time_ns));
+        if depth > 0 && entry.ppid != 0 && !parent_known && self.budget.take(time_ns) {
+            self.load_from_procfs(entry.ppid, time_ns, depth - 1);
+        }
+        self.add_entry(entry, false);
+        true
+    }
+
+    fn membership(
+        &mut self,
+        parent: Option<&Process>,
+        id: u64,
+        path: &str,
+        now: u64,
+    ) -> Membership {
+        if let Some(parent) = parent
+            && parent.cgroup.inode == id
+            && parent.cgroup.path == path
+        {
+            return Membership {
+                cgroup: Arc::clone(&parent.cgroup),
+                container: parent.container.clone(),
+            };
+        }
+        self.cgroups.get(id, path, now)
+    }
+}
+
+/// A token bucket over the time of records.
+#[derive(Debug)]
+struct Budget {
+    per_second: u64,
+    tokens: u64,
+    refilled_ns: u64,
+}
+
+impl Budget {
+    fn new(per_second: u32) -> Self {
+        Self {
+            per_second: u64::from(per_second),
+            tokens: u64::from(per_second),
+            refilled_ns: 0,
+        }
+    }
+
+    fn take(&mut self, now_ns: u64) -> bool {
+        let passed = u128::from(now_ns.saturating_sub(self.refilled_ns));
+        let gained = passed * u128::from(self.per_second) / 1_000_000_000;
+        if gained > 0 {
+            let gained = u64::try_from(gained).unwrap_or(u64::MAX);
+            self.tokens = self.tokens.saturating_add(gained).min(self.per_second);
+            self.refilled_ns = now_ns;
+        }
+        let has = self.tokens > 0;
+        self.tokens -= u64::from(has);
+        has
+    }
+}
+
+#[cfg(test)]
+mod tests;
