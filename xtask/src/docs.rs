@@ -1,0 +1,70 @@
+//! Reference pages made from the code: `docs` writes them, `docs --check` fails when a page and the code disagree.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::util::{cargo, output, root, say};
+
+/// Arguments of `docs`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Change nothing; fail when a page is not what the code says.
+    #[arg(long)]
+    check: bool,
+}
+
+/// The pages: file below `docs/reference`, and the example program that prints it.
+const PAGES: [(&str, &str, &str); 2] = [
+    ("configuration.md", "atalaya-config", "reference"),
+    ("fields.md", "atalaya-model", "reference"),
+];
+
+/// What `docs` does.
+pub(crate) fn main(args: &Args) -> Result<()> {
+    if args.check {
+        return check();
+    }
+    for (path, text) in pages()? {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        say(format!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Fails when a page differs from what the code prints.
+pub(crate) fn check() -> Result<()> {
+    let mut stale = Vec::new();
+    for (path, text) in pages()? {
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            stale.push(path.display().to_string());
+        }
+    }
+    if stale.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "not what the code says (./dev docs writes them anew): {}",
+        stale.join(", ")
+    )
+}
+
+fn pages() -> Result<Vec<(PathBuf, String)>> {
+    PAGES
+        .into_iter()
+        .map(|(file, package, example)| {
+            let text = output(cargo().args([
+                "run",
+                "--quiet",
+                "--package",
+                package,
+                "--example",
+                example,
+            ]))?;
+            Ok((root().join("docs/reference").join(file), text))
+        })
+        .collect()
+}

@@ -1,0 +1,48 @@
+//! The developer's commands: `cargo xtask COMMAND`, or `./dev COMMAND`, which installs what is missing first.
+#![forbid(unsafe_code)]
+
+mod docs;
+mod fuzz;
+mod test;
+mod util;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of Atalaya.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "./dev")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check and test; the last line counts them.
+    Test(test::Args),
+    /// Run the end-to-end tests, or a command, on stock Debian kernels in QEMU.
+    Vmtest(vm::Args),
+    /// Fuzz the parsers of hostile input for a bounded time.
+    Fuzz(fuzz::Args),
+    /// Write the generated reference pages anew.
+    Docs(docs::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Test(args) => test::main(&args),
+        Command::Vmtest(args) => vm::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
+        Command::Docs(args) => docs::main(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
