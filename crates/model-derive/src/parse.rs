@@ -20,7 +20,7 @@ pub(crate) enum Entry {
     /// The entries of another struct.
     Nested {
         member: Ident,
-        ty: Type,
+        ty: Box<Type>,
         prefix: String,
     },
 }
@@ -63,7 +63,7 @@ impl Model {
                     let keys = Keys::parse(attribute)?;
                     entries.push(Entry::Nested {
                         member: member.clone(),
-                        ty: field.ty.clone(),
+                        ty: Box::new(field.ty.clone()),
                         prefix: keys.prefix.unwrap_or_default(),
                     });
                 } else if attribute.path().is_ident("field") {

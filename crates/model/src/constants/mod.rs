@@ -1,6 +1,22 @@
-//! The names that rules may use for numbers.
+//! The names that rules may use for numbers, in groups, and the names of numbers for the output.
+//!
+//! Values are those of Linux's user-space headers. Capabilities are bit masks (`1 << CAP_…`), errors are negative.
+
+mod bpf;
+mod control;
+mod dns;
+mod errors;
+mod helpers;
+mod memory;
+mod modes;
+mod network;
+mod open;
+mod process;
+mod sockopt;
 
 use atalaya_secl::model::Constant;
+
+pub use open::open_flag_names;
 
 /// A group of constants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +27,42 @@ pub struct Group {
     pub all: &'static [(&'static str, i64)],
 }
 
-/// All groups.
-pub const GROUPS: &[Group] = &[];
+/// All groups. Where two groups share a name they agree on its value.
+pub const GROUPS: &[Group] = &[
+    open::OPEN_FLAGS,
+    modes::FILE_MODE,
+    modes::INODE_MODE,
+    modes::UNLINK_FLAGS,
+    errors::ERROR,
+    process::KERNEL_CAPABILITY,
+    process::SIGNAL,
+    process::EXIT_CAUSES,
+    process::LOGIN_USERS,
+    process::CLONE_FLAGS,
+    process::RESOURCE_LIMIT_TYPES,
+    control::PTRACE,
+    control::PRCTL_OPTIONS,
+    memory::MMAP_FLAGS,
+    memory::PROTECTION,
+    memory::VIRTUAL_MEMORY_FLAGS,
+    memory::PIPE_BUFFER_FLAGS,
+    bpf::BPF_COMMANDS,
+    bpf::BPF_MAP_TYPES,
+    bpf::BPF_PROGRAM_TYPES,
+    bpf::BPF_ATTACH_TYPES,
+    helpers::BPF_HELPER_FUNCTIONS,
+    network::L3_PROTOCOLS,
+    network::L4_PROTOCOLS,
+    network::NETWORK_ADDRESS_FAMILY,
+    network::SOCKET_DOMAINS,
+    network::SOCKET_TYPES,
+    network::SOCKET_PROTOCOLS,
+    sockopt::SETSOCKOPT_LEVELS,
+    sockopt::SETSOCKOPT_OPTIONS,
+    dns::DNS_QTYPES,
+    dns::DNS_QCLASSES,
+    dns::DNS_RESPONSES,
+];
 
 /// The constant with this name.
 pub fn lookup(name: &str) -> Option<Constant> {
@@ -35,4 +85,76 @@ pub fn names() -> impl Iterator<Item = &'static str> {
             .flat_map(|group| group.all)
             .map(|(name, _)| *name),
     )
+}
+
+/// The names of the capabilities in a mask, in bit order.
+pub fn capability_names(mask: u64) -> Vec<String> {
+    bit_names(mask.cast_signed(), process::KERNEL_CAPABILITY.all)
+}
+
+/// The names of the unlink flags in a flags argument.
+pub fn unlink_flag_names(flags: u32) -> Vec<String> {
+    bit_names(i64::from(flags), modes::UNLINK_FLAGS.all)
+}
+
+/// The names of the bits; what has none, as one hexadecimal number at the end.
+pub(crate) fn bit_names(mut bits: i64, names: &[(&str, i64)]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, bit) in names {
+        if *bit != 0 && bits & bit == *bit {
+            found.push((*name).to_owned());
+            bits &= !bit;
+        }
+    }
+    if bits != 0 {
+        found.push(format!("{bits:#x}"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn one_name_has_one_value() {
+        let mut values = HashMap::new();
+        for (name, value) in GROUPS.iter().flat_map(|group| group.all) {
+            let former = values.insert(name, value);
+            assert!(former.is_none_or(|former| former == value), "{name}");
+        }
+    }
+
+    #[test]
+    fn well_known_values() {
+        for (name, value) in [
+            ("EACCES", -13),
+            ("EPERM", -1),
+            ("O_CREAT", 0o100),
+            ("S_ISUID", 0o4000),
+            ("S_IFREG", 0o100_000),
+            ("SIGKILL", 9),
+            ("CAP_SYS_ADMIN", 1 << 21),
+            ("CAP_CHOWN", 1),
+            ("AT_REMOVEDIR", 0x200),
+            ("AUDIT_AUID_UNSET", 0xffff_ffff),
+            ("CLONE_NEWUSER", 0x1000_0000),
+            ("BPF_PROG_LOAD", 5),
+        ] {
+            assert_eq!(lookup(name), Some(Constant::Int(value)), "{name}");
+        }
+        assert_eq!(lookup("true"), Some(Constant::Bool(true)));
+        assert_eq!(lookup("O_NONSENSE"), None);
+    }
+
+    #[test]
+    fn capabilities_by_name() {
+        assert_eq!(
+            capability_names(1 << 21 | 1),
+            ["CAP_CHOWN", "CAP_SYS_ADMIN"]
+        );
+        assert_eq!(capability_names(1 << 63), ["0x8000000000000000"]);
+        assert_eq!(capability_names(u64::MAX).len(), 42);
+    }
 }
