@@ -627,6 +627,10 @@ pub struct SpoolStatus {
     /// Who reads.
     #[prost(message, repeated, tag = "11")]
     pub consumers: ::prost::alloc::vec::Vec<ConsumerStatus>,
+    /// Name of this spool since it was made and the machine was started. While it is the same, an offset means the same
+    /// event. GetEventStream sends it as the header `atalaya-spool-id`.
+    #[prost(string, tag = "12")]
+    pub id: ::prost::alloc::string::String,
 }
 /// Atalaya: a named consumer.
 #[allow(clippy::all)]
