@@ -14,9 +14,11 @@
 pub mod capture;
 pub mod constants;
 mod context;
+pub mod docs;
 mod event;
 mod fields;
 mod file;
+pub mod json;
 mod legacy;
 mod process;
 mod table;

@@ -96,14 +96,14 @@ pub struct ChownEvent {
 }
 
 impl ChownEvent {
-    fn user(&self, cx: Cx<'_>) -> Arc<str> {
+    pub(crate) fn user(&self, cx: Cx<'_>) -> Arc<str> {
         match self.uid {
             -1 => Arc::default(),
             uid => user_name(uid.cast_unsigned(), cx),
         }
     }
 
-    fn group(&self, cx: Cx<'_>) -> Arc<str> {
+    pub(crate) fn group(&self, cx: Cx<'_>) -> Arc<str> {
         match self.gid {
             -1 => Arc::default(),
             gid => group_name(gid.cast_unsigned(), cx),

@@ -1,0 +1,228 @@
+//! What the agent says of itself.
+//!
+//! Each has the agent object, a title, the date, the service, and its own payload beside them; payloads follow the
+//! reference where it has the same, and add what is ours.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{AgentContext, AgentJson, Time, to_vec};
+
+/// The service that these events belong to.
+pub const SERVICE: &str = "runtime-security-agent";
+
+/// Something the agent says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum CustomEvent {
+    /// It lives, from the kernel hook to this output.
+    Heartbeat(Heartbeat),
+    /// A self-test ended.
+    SelfTest(SelfTest),
+    /// Records were lost between kernel and agent.
+    LostEvents(LostEvents),
+    /// Policies were loaded.
+    RulesetLoaded(Box<RulesetLoaded>),
+}
+
+/// It lives, from the kernel hook to this output.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Heartbeat {
+    /// The number of the heartbeat that came through.
+    pub sequence: u64,
+    /// The loaded policies.
+    pub policies: Vec<PolicyInfo>,
+}
+
+/// A policy, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct PolicyInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Where it comes from: `file`.
+    pub source: String,
+}
+
+/// A self-test ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SelfTest {
+    /// The ids of the rules whose event was seen.
+    pub success: Vec<String>,
+    /// The ids of the others.
+    pub fails: Vec<String>,
+    /// Each test.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestResult>,
+}
+
+/// One test of the self-test.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TestResult {
+    /// The id of the test's rule.
+    pub rule_id: String,
+    /// Whether its event was seen.
+    pub passed: bool,
+    /// Why not, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// How long it took (ms).
+    pub duration_ms: u64,
+}
+
+/// Records were lost between kernel and agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct LostEvents {
+    /// The ring that was full: `vital`, `bulk`.
+    pub map: String,
+    /// How many, by event type.
+    pub per_event: BTreeMap<String, u64>,
+    /// How many, by event type and by who caused them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub per_cgroup: Vec<LostIn>,
+}
+
+/// Losses of one event type in one cgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct LostIn {
+    /// The event type.
+    pub event: String,
+    /// The cgroup's path, where it is known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cgroup: String,
+    /// The cgroup's number.
+    pub cgroup_id: u64,
+    /// The container's id, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container_id: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Policies were loaded.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RulesetLoaded {
+    /// Each policy.
+    pub policies: Vec<PolicyState>,
+    /// What the kernel filters on, by event type; as the engine reports it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub filters: Value,
+}
+
+/// A policy, with all its rules.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct PolicyState {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from: `file`.
+    pub source: String,
+    /// Its version, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// `loaded`, `partially_loaded`, `fully_filtered`, `fully_rejected`, `error`.
+    pub status: String,
+    /// What is wrong with it as a whole, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Each rule.
+    pub rules: Vec<RuleState>,
+    /// Each macro.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub macros: Vec<MacroState>,
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct RuleState {
+    /// Its id.
+    pub id: String,
+    /// Its version, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// The expression.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub expression: String,
+    /// `loaded`, `filtered`, `error`.
+    pub status: String,
+    /// Why it is not loaded, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Its tags.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Its actions, as in the policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<Value>,
+    /// The policies that changed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modified_by: Vec<PolicyInfo>,
+}
+
+/// A macro.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct MacroState {
+    /// Its id.
+    pub id: String,
+    /// `loaded`, `filtered`, `error`.
+    pub status: String,
+    /// Why it is not loaded, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+impl CustomEvent {
+    /// The id it is reported under, which is its type too.
+    #[must_use]
+    pub fn rule_id(&self) -> &'static str {
+        match self {
+            Self::Heartbeat(_) => "heartbeat",
+            Self::SelfTest(_) => "self_test",
+            Self::LostEvents(_) => "lost_events",
+            Self::RulesetLoaded(_) => "ruleset_loaded",
+        }
+    }
+
+    /// The title.
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Heartbeat(_) => "Heartbeat",
+            Self::SelfTest(_) => "Self tests result",
+            Self::LostEvents(_) => "Lost events",
+            Self::RulesetLoaded(_) => "New ruleset loaded",
+        }
+    }
+
+    /// What goes beside it.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let id = self.rule_id();
+        vec![format!("rule_id:{id}"), format!("type:{id}")]
+    }
+}
+
+#[derive(Serialize)]
+struct CustomJson<'a> {
+    agent: AgentJson<'a>,
+    title: &'static str,
+    date: Time,
+    service: &'static str,
+    #[serde(flatten)]
+    payload: &'a CustomEvent,
+}
+
+/// The event as one JSON object, without a newline at its end. `time_ns` is since the Unix epoch.
+#[must_use]
+pub fn serialize_custom(event: &CustomEvent, time_ns: u64, agent: &AgentContext) -> Vec<u8> {
+    to_vec(&CustomJson {
+        agent: AgentJson::new(agent, event.rule_id()),
+        title: event.title(),
+        date: Time(time_ns),
+        service: SERVICE,
+        payload: event,
+    })
+}

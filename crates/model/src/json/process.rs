@@ -1,0 +1,271 @@
+//! `process` objects.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::file::FileJson;
+use super::{Scrubber, Time, is_false};
+use crate::constants::capability_names;
+use crate::context::Context;
+use crate::fields::Cx;
+use crate::process::{Cgroup, Container, Process, group_name, user_name};
+
+/// So many ancestors are written out; `truncated_ancestors` says when there are more.
+const MAX_ANCESTORS: usize = 32;
+/// So many bytes of arguments and environment are written out for the process itself and for each ancestor.
+const MAX_STRINGS: usize = 128 << 10;
+const MAX_ANCESTOR_STRINGS: usize = 4 << 10;
+
+#[derive(Serialize)]
+pub(super) struct ProcessJson<'a> {
+    pid: u32,
+    ppid: u32,
+    tid: u32,
+    uid: u32,
+    gid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) user: Arc<str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) group: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_resolution_error: Option<&'static str>,
+    comm: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    tty: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fork_time: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exec_time: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_time: Option<Time>,
+    credentials: CredentialsJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<FileJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<FileJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<CgroupJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<ContainerJson<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    argv0: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "is_false")]
+    args_truncated: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    envs: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "is_false")]
+    envs_truncated: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    is_thread: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    is_kworker: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    is_exec_child: bool,
+    source: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Box<ProcessJson<'a>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ancestors: Vec<ProcessJson<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    truncated_ancestors: bool,
+}
+
+#[derive(Serialize)]
+struct CredentialsJson {
+    uid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user: Arc<str>,
+    gid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: Arc<str>,
+    euid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    euser: Arc<str>,
+    egid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    egroup: Arc<str>,
+    fsuid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    fsuser: Arc<str>,
+    fsgid: u32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    fsgroup: Arc<str>,
+    auid: u32,
+    cap_effective: Vec<String>,
+    cap_permitted: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CgroupJson<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    manager: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct ContainerJson<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<Time>,
+}
+
+impl<'a> CgroupJson<'a> {
+    pub(super) fn new(cgroup: &'a Cgroup) -> Option<Self> {
+        (!cgroup.path.is_empty()).then_some(Self {
+            id: &cgroup.path,
+            manager: &cgroup.manager,
+        })
+    }
+}
+
+impl<'a> ContainerJson<'a> {
+    pub(super) fn new(container: &'a Container) -> Self {
+        Self {
+            id: &container.id,
+            created_at: Time::known(container.created_at),
+        }
+    }
+}
+
+impl<'a> ProcessJson<'a> {
+    /// A process with its ancestors.
+    pub(super) fn new(process: &'a Process, context: &'a Context, scrubber: &Scrubber) -> Self {
+        let mut json = Self::one(process, context, scrubber, MAX_STRINGS);
+        json.truncated_ancestors =
+            process.parent.is_cut() || process.ancestors().count() > MAX_ANCESTORS;
+        let mut below = process;
+        for ancestor in process.ancestors().take(MAX_ANCESTORS) {
+            // What only forked has its parent's arguments and environment; one copy is enough.
+            let limit = if Arc::ptr_eq(&below.image, &ancestor.image) {
+                0
+            } else {
+                MAX_ANCESTOR_STRINGS
+            };
+            json.ancestors
+                .push(Self::one(ancestor, context, scrubber, limit));
+            below = ancestor;
+        }
+        json.parent = process
+            .parent
+            .parent()
+            .map(|parent| Box::new(Self::one(parent, context, scrubber, MAX_ANCESTOR_STRINGS)));
+        json
+    }
+
+    /// A process alone, with at most `limit` bytes of arguments and as many of environment; with 0, without these.
+    fn one(process: &'a Process, context: &'a Context, scrubber: &Scrubber, limit: usize) -> Self {
+        let cx = Cx { context, process };
+        let image = &*process.image;
+        let file = (!image.file.path.is_empty() || image.file.known).then_some(&image.file);
+        let mut args = scrubber.args(image.args());
+        let args_cut = truncate(&mut args, limit);
+        let mut envs = image
+            .env_names(context)
+            .iter()
+            .map(|env| scrubber.text(env))
+            .collect();
+        let envs_cut = truncate(&mut envs, limit);
+        let user = user_name(process.creds.uid, cx);
+        let group = group_name(process.creds.gid, cx);
+        let previous = process.parent.parent();
+        Self {
+            pid: process.pid,
+            ppid: process.ppid,
+            tid: process.tid,
+            uid: process.creds.uid,
+            gid: process.creds.gid,
+            path_resolution_error: file.and_then(crate::file::File::path_error),
+            comm: &process.comm,
+            tty: &process.tty,
+            fork_time: Time::known(process.fork_time),
+            exec_time: Time::known(process.exec_time),
+            exit_time: Time::known(process.exit_time),
+            credentials: CredentialsJson::new(cx, user.clone(), group.clone()),
+            user,
+            group,
+            executable: file.map(|file| FileJson::new(file, cx)),
+            interpreter: image
+                .interpreter
+                .as_ref()
+                .map(|file| FileJson::new(file, cx)),
+            cgroup: CgroupJson::new(&process.cgroup),
+            container: process.container.as_deref().map(ContainerJson::new),
+            argv0: scrubber.text(image.argv0()),
+            args,
+            args_truncated: limit > 0 && (args_cut || image.args_truncated),
+            envs,
+            envs_truncated: limit > 0 && (envs_cut || image.envs_truncated),
+            is_thread: process.is_thread,
+            is_kworker: process.is_kworker,
+            is_exec_child: process.is_exec
+                && previous.is_some_and(|node| node.is_exec && node.pid == process.pid),
+            source: if process.from_snapshot {
+                "snapshot"
+            } else {
+                "event"
+            },
+            parent: None,
+            ancestors: Vec::new(),
+            truncated_ancestors: false,
+        }
+    }
+}
+
+impl CredentialsJson {
+    fn new(cx: Cx<'_>, user: Arc<str>, group: Arc<str>) -> Self {
+        let creds = &cx.process.creds;
+        // Mostly all ids are the same: ask once.
+        let name_of_user = |uid| {
+            if uid == creds.uid {
+                user.clone()
+            } else {
+                user_name(uid, cx)
+            }
+        };
+        let name_of_group = |gid| {
+            if gid == creds.gid {
+                group.clone()
+            } else {
+                group_name(gid, cx)
+            }
+        };
+        Self {
+            uid: creds.uid,
+            gid: creds.gid,
+            euid: creds.euid,
+            euser: name_of_user(creds.euid),
+            egid: creds.egid,
+            egroup: name_of_group(creds.egid),
+            fsuid: creds.fsuid,
+            fsuser: name_of_user(creds.fsuid),
+            fsgid: creds.fsgid,
+            fsgroup: name_of_group(creds.fsgid),
+            auid: creds.auid,
+            cap_effective: capability_names(creds.cap_effective),
+            cap_permitted: capability_names(creds.cap_permitted),
+            user,
+            group,
+        }
+    }
+}
+
+/// Keeps what fits into `limit` bytes, whole strings only, and tells whether something went.
+fn truncate(strings: &mut Vec<Cow<'_, str>>, limit: usize) -> bool {
+    let mut left = limit;
+    let keep = strings
+        .iter()
+        .take_while(|text| {
+            let fits = text.len() <= left;
+            left = left.saturating_sub(text.len());
+            fits
+        })
+        .count();
+    let keep = if limit == 0 { 0 } else { keep };
+    let cut = keep < strings.len();
+    strings.truncate(keep);
+    cut
+}

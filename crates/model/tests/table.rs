@@ -1,0 +1,374 @@
+//! The table of fields: every field reads, types agree, and how much of the documented fields and constants is there.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use atalaya_model::{Event, EventData, ExecEvent, Process, Root, docs, schema};
+use atalaya_secl::model::{EventView, FieldId, Schema, TextKind, Type, Value};
+use common::{empty_events, event, full_events, process, reference};
+
+fn get<'a>(event: &'a Event, name: &str) -> Value<'a> {
+    let field = schema().field(name).unwrap_or_else(|| panic!("no {name}"));
+    event.get(field.id)
+}
+
+fn get_at<'a>(event: &'a Event, name: &str, index: usize) -> Option<Value<'a>> {
+    let field = schema().field(name).unwrap_or_else(|| panic!("no {name}"));
+    event.get_at(field.id, index)
+}
+
+fn text(text: &str) -> Value<'_> {
+    Value::Str(Cow::Borrowed(text))
+}
+
+fn list(words: &[&str]) -> Value<'static> {
+    Value::StrList(Cow::Owned(words.iter().map(|w| (*w).to_owned()).collect()))
+}
+
+fn find(events: Vec<Event>, name: &str) -> Event {
+    events
+        .into_iter()
+        .find(|event| event.event_type() == name)
+        .unwrap()
+}
+
+#[test]
+fn every_field_reads_with_its_type_from_every_event() {
+    for event in full_events().iter().chain(&empty_events()) {
+        for (id, entry) in (0..).map(FieldId).zip(schema().entries()) {
+            let value = if entry.root == Root::Ancestors {
+                match event.get_at(id, 0) {
+                    Some(value) => value,
+                    None => continue,
+                }
+            } else {
+                event.get(id)
+            };
+            let found = match value {
+                Value::Bool(_) => (Type::Bool, false),
+                Value::Int(_) => (Type::Int, false),
+                Value::Str(_) => (Type::String, false),
+                Value::Ip(_) => (Type::Ip, false),
+                Value::BoolList(_) => (Type::Bool, true),
+                Value::IntList(_) => (Type::Int, true),
+                Value::StrList(_) => (Type::String, true),
+                Value::IpList(_) => (Type::Ip, true),
+            };
+            assert_eq!(
+                found,
+                (entry.spec.ty, entry.spec.list),
+                "{}",
+                entry.spec.name
+            );
+        }
+    }
+}
+
+#[test]
+fn names_are_found_under_their_canonical_name() {
+    let field = schema().field("open.file.path").unwrap();
+    assert_eq!(
+        (field.text, field.event.as_deref()),
+        (TextKind::Path, Some("open"))
+    );
+    let legacy = schema().field("open.filename").unwrap();
+    assert_eq!(
+        (legacy.id, legacy.name.as_ref()),
+        (field.id, "open.file.path")
+    );
+    assert_eq!(
+        schema().field("container.id").unwrap().name,
+        "process.container.id"
+    );
+    assert_eq!(schema().field("open.file.hashes"), None);
+    let ancestor = schema().field("process.ancestors.file.name").unwrap();
+    assert_eq!(ancestor.iterator, schema().iterator("process.ancestors"));
+    assert!(ancestor.iterator.is_some());
+    assert_eq!(
+        schema().field("process.ancestors.length").unwrap().iterator,
+        None
+    );
+}
+
+#[test]
+fn process_fields() {
+    let event = find(full_events(), "exec");
+    for (name, value) in [
+        ("process.pid", Value::Int(42)),
+        ("exec.pid", Value::Int(42)),
+        ("process.tid", Value::Int(43)),
+        ("exec.comm", text("script.sh")),
+        ("exec.tty_name", text("pts0")),
+        ("exec.file.name", text("script.sh")),
+        ("exec.file.extension", text(".sh")),
+        ("exec.file.path.length", Value::Int(18)),
+        ("exec.file.rights", Value::Int(0o4755)),
+        ("exec.file.mode", Value::Int(0o104_755)),
+        ("exec.file.mount_visible", Value::Bool(true)),
+        ("exec.interpreter.file.path", text("/usr/bin/dash")),
+        ("exec.argv0", text("script")),
+        ("exec.args", text("-la --password hunter2 --width=8 file")),
+        (
+            "exec.argv",
+            list(&["-la", "--password", "hunter2", "--width=8", "file"]),
+        ),
+        ("exec.args_flags", list(&["l", "a", "la", "password"])),
+        ("exec.args_options", list(&["password=hunter2", "width=8"])),
+        ("exec.args_truncated", Value::Bool(true)),
+        (
+            "exec.envs",
+            list(&["PATH=/bin", "API_KEY", "DD_SERVICE=shop"]),
+        ),
+        (
+            "exec.envp",
+            list(&["PATH=/bin", "API_KEY=abc", "DD_SERVICE=shop"]),
+        ),
+        ("exec.user", text("container-u1000")),
+        ("exec.euser", text("container-root")),
+        ("exec.egroup", text("")),
+        ("exec.auid", Value::Int(0xffff_ffff)),
+        ("exec.cap_permitted", Value::Int(1 << 21 | 1)),
+        ("exec.mntns", Value::Int(11)),
+        ("exec.netns", Value::Int(12)),
+        ("exec.cgroup.id", text("/docker/0123")),
+        ("exec.cgroup.version", Value::Int(2)),
+        ("exec.container.id", text("0123")),
+        ("exec.created_at", Value::Int(common::START as i64 - 500)),
+        ("exec.syscall.path", text("../link/script")),
+        ("process.parent.comm", text("dash")),
+        ("process.parent.file.path", text("/sbin/init")),
+        ("process.parent.interpreter.file.path", text("")),
+        ("process.ancestors.length", Value::Int(2)),
+        ("event.service", text("shop")),
+        ("event.source", text("runtime")),
+        ("event.os", text("linux")),
+        ("event.origin", text("ebpf")),
+        ("event.hostname", text("host")),
+        ("event.async", Value::Bool(false)),
+        // Another event type's field reads as nothing.
+        ("open.file.path", text("")),
+        ("open.flags", Value::Int(0)),
+    ] {
+        assert_eq!(get(&event, name), value, "{name}");
+    }
+}
+
+#[test]
+fn ancestors_by_index() {
+    let event = find(full_events(), "open");
+    let iter = schema().iterator("process.ancestors").unwrap();
+    assert_eq!(event.iter_len(iter), 2);
+    let pid = |index| get_at(&event, "process.ancestors.pid", index);
+    assert_eq!(pid(0), Some(Value::Int(40)));
+    assert_eq!(pid(1), Some(Value::Int(1)));
+    assert_eq!(pid(2), None);
+    assert_eq!(
+        get_at(&event, "process.ancestors.argv0", 1),
+        Some(text("/sbin/init"))
+    );
+    assert_eq!(get_at(&event, "process.pid", 0), None);
+}
+
+#[test]
+fn plain_fields_are_borrowed() {
+    let event = find(full_events(), "open");
+    for name in [
+        "open.file.path",
+        "open.file.name",
+        "process.comm",
+        "process.args",
+        "process.file.path",
+        "event.hostname",
+    ] {
+        let Value::Str(value) = get(&event, name) else {
+            panic!("{name} is text")
+        };
+        assert!(matches!(value, Cow::Borrowed(_)), "{name}");
+    }
+    assert!(matches!(
+        get(&event, "process.argv"),
+        Value::StrList(Cow::Borrowed(_))
+    ));
+}
+
+#[test]
+fn file_fields() {
+    let value = |event: &str, field: &str| {
+        let event = find(full_events(), event);
+        format!("{:?}", get(&event, field))
+    };
+    assert_eq!(value("open", "open.flags"), "Int(65)");
+    assert_eq!(value("open", "open.file.destination.mode"), "Int(1444)");
+    assert_eq!(value("chmod", "chmod.file.destination.rights"), "Int(1444)");
+    assert_eq!(value("chown", "chown.file.destination.uid"), "Int(33)");
+    assert_eq!(value("chown", "chown.file.destination.gid"), "Int(-1)");
+    assert_eq!(value("chown", "chown.file.destination.group"), r#"Str("")"#);
+    assert_eq!(value("unlink", "unlink.flags"), "Int(512)");
+    assert_eq!(value("unlink", "unlink.syscall.dirfd"), "Int(-100)");
+    assert_eq!(
+        value("rename", "rename.file.destination.path"),
+        r#"Str("/tmp/new name")"#
+    );
+    // Only the new name was captured; the inode is the old name's.
+    assert_eq!(value("rename", "rename.file.destination.inode"), "Int(77)");
+    assert_eq!(
+        value("link", "link.syscall.destination.path"),
+        r#"Str("new name")"#
+    );
+    assert_eq!(value("exit", "exit.code"), "Int(11)");
+    assert_eq!(value("exit", "exit.cause"), "Int(1)");
+    assert_eq!(value("heartbeat", "heartbeat.sequence"), "Int(9)");
+}
+
+#[test]
+fn the_path_a_program_was_started_by_matches_too() {
+    let event = event(&process(), EventData::Exec(ExecEvent::default()));
+    let alias = |name: &str| event.alias(schema().field(name).unwrap().id);
+    assert_eq!(alias("exec.file.path"), Some(text("/usr/link/script")));
+    assert_eq!(alias("process.file.name"), Some(text("script")));
+    assert_eq!(alias("process.comm"), None);
+    assert_eq!(alias("process.parent.file.path"), None);
+}
+
+#[test]
+fn an_event_without_a_lineage() {
+    let event = event(
+        &Arc::new(Process::default()),
+        EventData::Exec(ExecEvent::default()),
+    );
+    assert_eq!(get(&event, "process.parent.pid"), Value::Int(0));
+    assert_eq!(get(&event, "process.parent.file.path"), text(""));
+    assert_eq!(get(&event, "process.container.id"), text(""));
+    assert_eq!(get_at(&event, "process.ancestors.pid", 0), None);
+    assert_eq!(get(&event, "event.service"), text("default-service"));
+}
+
+#[test]
+fn coverage_of_the_documented_fields() {
+    let Some(reference) = reference("secl_linux.json") else {
+        return;
+    };
+    let names = |list: &serde_json::Value| -> BTreeSet<String> {
+        let names = list.as_array().unwrap().iter();
+        names
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let documented: BTreeMap<String, BTreeSet<String>> = reference["event_types"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| {
+            (
+                event["name"].as_str().unwrap().to_owned(),
+                names(&event["properties"]),
+            )
+        })
+        .collect();
+    let coverage = docs::coverage(schema(), &documented);
+    // What this build does not offer, by the part of the name that tells why.
+    let left_out = [
+        ".hashes",
+        ".package.",
+        ".in_upper_layer",
+        ".user_session.",
+        ".caps_attempted",
+        ".caps_used",
+        ".container.tags",
+        ".cgroup.file.mount_id",
+        ".file.metadata.",
+        "event.rule.tags",
+        "event.signature",
+    ];
+    for (event, coverage) in &coverage {
+        let missing = coverage.missing.len();
+        println!(
+            "{event}: {} of {} fields",
+            coverage.present,
+            coverage.present + missing
+        );
+        for name in &coverage.missing {
+            assert!(
+                left_out.iter().any(|part| name.contains(part)),
+                "{name} is missing"
+            );
+        }
+        if event != "heartbeat" {
+            assert_eq!(
+                coverage.extra,
+                Vec::<String>::new(),
+                "{event}: fields nobody documents"
+            );
+        }
+    }
+    // The types agree.
+    for property in reference["properties_doc"].as_array().unwrap() {
+        let (name, ty) = (
+            property["name"].as_str().unwrap(),
+            property["type"].as_str().unwrap(),
+        );
+        for prefix in property["prefixes"].as_array().unwrap() {
+            let name = name.replacen('*', prefix.as_str().unwrap(), 1);
+            if let Some(field) = schema().field(&name) {
+                let ours = match field.ty {
+                    Type::Bool => "bool",
+                    Type::Int => "int",
+                    Type::String => "string",
+                    Type::Ip => "IP/CIDR",
+                };
+                assert_eq!(ours, ty, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn coverage_of_the_documented_constants() {
+    let Some(reference) = reference("secl_linux.json") else {
+        return;
+    };
+    let (mut present, mut all) = (0, 0);
+    for group in reference["constants"].as_array().unwrap() {
+        let names: Vec<&str> = group["all"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|constant| constant["name"].as_str().unwrap())
+            .collect();
+        let missing: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| schema().constant(name).is_none())
+            .collect();
+        all += names.len();
+        present += names.len() - missing.len();
+        if !missing.is_empty() {
+            println!("{}: without {}", group["name"], missing.join(" "));
+        }
+    }
+    println!("{present} of {all} constants");
+    assert!(present * 100 >= all * 95);
+}
+
+#[test]
+fn the_reference_page_has_every_field_once() {
+    let page = docs::field_reference(schema());
+    for name in [
+        "process.file.path",
+        "open.flags",
+        "exec.syscall.path",
+        "heartbeat.sequence",
+    ] {
+        assert_eq!(page.matches(&format!("| `{name}` |")).count(), 1, "{name}");
+    }
+    assert!(page.contains("| `process.argv` | list of string |"));
+    assert!(page.contains("### Open flags"));
+    assert!(
+        page.lines().all(|line| !line.contains("|  |")),
+        "an empty cell"
+    );
+}
