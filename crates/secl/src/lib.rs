@@ -4,11 +4,29 @@
 //! [`model::EventView`]. It does no I/O and never panics on any input; depth and size of what it compiles are bounded.
 #![forbid(unsafe_code)]
 
+mod ast;
+mod check;
+mod compare;
+mod compile;
+mod domain;
+mod error;
+mod ip;
+mod ir;
+mod lexer;
 pub mod model;
+mod names;
 mod necessary;
+mod parser;
+mod pattern;
 mod program;
+mod span;
 mod variables;
 
+pub use ast::{ArithOp, CompareOp, Expr, ExprKind, LogicalOp, UnaryOp};
+pub use compile::{MacroSet, Scope, compile_condition, compile_expr, compile_rule};
+pub use error::{Error, ErrorKind, nearest};
 pub use necessary::{Condition, Necessary, Target};
+pub use parser::{parse, parse_macro};
 pub use program::Program;
+pub use span::{Span, line_column, snippet};
 pub use variables::{EvalContext, NoVariables, VariableId, VariableInfo, VariableScope, Variables};

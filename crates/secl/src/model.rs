@@ -118,7 +118,8 @@ pub trait EventView {
     /// The value of an iterated field for the element `index`; `None` past the end.
     fn get_at(&self, field: FieldId, index: usize) -> Option<Value<'_>>;
     /// A further spelling of the same field that must match as well as the value does (a path through the symlinks a
-    /// process was started by); usually none.
+    /// process was started by); usually none. The files of file events must have none: what the kernel is told to send is
+    /// derived from the path alone.
     fn alias(&self, field: FieldId) -> Option<Value<'_>> {
         let _ = field;
         None

@@ -1,6 +1,12 @@
 //! What an event must have for a rule to match: sound over-approximations that can be tested before the rule is evaluated,
 //! in the kernel.
 
+use rustc_hash::FxHashSet;
+
+use crate::ast::{ArithOp, CompareOp};
+use crate::ir::{Iter, Num, Pred, Source};
+use crate::pattern::Matcher;
+
 /// What is known of the events that a rule can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Necessary {
@@ -35,4 +41,223 @@ pub enum Target {
         /// Anywhere below it, not only directly in it.
         recursive: bool,
     },
+}
+
+/// The event types whose files the kernel can test before it sends a record.
+const FILE_EVENTS: [&str; 10] = [
+    "chdir", "chmod", "chown", "link", "mkdir", "open", "rename", "rmdir", "unlink", "utimes",
+];
+
+/// Derives the condition from a compiled expression.
+///
+/// It is sound as long as the files of these events have no [`crate::model::EventView::alias`].
+pub(crate) fn necessary(pred: &Pred, event: Option<&str>) -> Necessary {
+    match event {
+        Some(event) if FILE_EVENTS.contains(&event) => match (Extract { event }).conditions(pred) {
+            Some(mut conditions) => {
+                let mut seen = FxHashSet::default();
+                conditions.retain(|condition| seen.insert(condition.clone()));
+                Necessary::AnyOf(conditions)
+            }
+            None => Necessary::Unknown,
+        },
+        _ if matches!(pred, Pred::Const(false)) => Necessary::AnyOf(Vec::new()),
+        _ => Necessary::Unknown,
+    }
+}
+
+struct Extract<'a> {
+    event: &'a str,
+}
+
+impl Extract<'_> {
+    /// `None`: nothing is known.
+    fn conditions(&self, pred: &Pred) -> Option<Vec<Condition>> {
+        match pred {
+            Pred::Const(false) => Some(Vec::new()),
+            Pred::Or(terms) => {
+                let mut all = Vec::new();
+                for term in terms {
+                    all.extend(self.conditions(term)?);
+                }
+                Some(all)
+            }
+            Pred::And(terms) => self.conjunction(terms),
+            Pred::Text(source, matcher) => {
+                let path = self.file_field(source)?;
+                let mut targets = Vec::new();
+                self.targets(matcher, path, &mut targets)?;
+                Some(
+                    targets
+                        .into_iter()
+                        .map(|target| Condition { target, flags: 0 })
+                        .collect(),
+                )
+            }
+            Pred::Int(op, left, right) => self.flags(*op, left, right),
+            Pred::IntIn(num, values) if self.is_flags(num) => {
+                let mut mask = 0;
+                for value in values {
+                    mask |= flag_bits(*value).filter(|bits| *bits != 0)?;
+                }
+                Some(vec![Condition {
+                    target: Target::Any,
+                    flags: mask,
+                }])
+            }
+            // Nothing may be concluded under a negation, but from "not zero".
+            Pred::Not(inner) => match &**inner {
+                Pred::Int(CompareOp::Eq, left, Num::Const(0)) => {
+                    self.flags(CompareOp::Gt, left, &Num::Const(0))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// One term is enough; the most selective is taken, with the flags of another.
+    fn conjunction(&self, terms: &[Pred]) -> Option<Vec<Condition>> {
+        let mut best: Option<Vec<Condition>> = None;
+        let mut flags = 0;
+        for term in terms {
+            let Some(found) = self.conditions(term) else {
+                continue;
+            };
+            if let [
+                Condition {
+                    target: Target::Any,
+                    flags: mask,
+                },
+            ] = found[..]
+            {
+                // Each of several masks is necessary; the first one will do.
+                if flags == 0 {
+                    flags = mask;
+                }
+                continue;
+            }
+            if best.as_ref().is_none_or(|known| cost(&found) < cost(known)) {
+                best = Some(found);
+            }
+        }
+        let Some(mut best) = best else {
+            return (flags != 0).then(|| {
+                vec![Condition {
+                    target: Target::Any,
+                    flags,
+                }]
+            });
+        };
+        for condition in &mut best {
+            if condition.flags == 0 {
+                condition.flags = flags;
+            }
+        }
+        Some(best)
+    }
+
+    /// Whether the source is the path (true) or the name (false) of the event's file or destination.
+    fn file_field(&self, source: &Source) -> Option<bool> {
+        let Source::Field {
+            name,
+            many: false,
+            iter: Iter::None,
+            index: None,
+            ..
+        } = source
+        else {
+            return None;
+        };
+        match name.strip_prefix(self.event)? {
+            ".file.path" | ".file.destination.path" => Some(true),
+            ".file.name" | ".file.destination.name" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn targets(&self, matcher: &Matcher, path: bool, out: &mut Vec<Target>) -> Option<()> {
+        match matcher {
+            Matcher::Equal(text) => out.push(exact(text, path)?),
+            Matcher::Set(texts, others) => {
+                for text in texts {
+                    out.push(exact(text, path)?);
+                }
+                for other in others {
+                    self.targets(other, path, out)?;
+                }
+            }
+            Matcher::Glob(glob) if path => out.push(glob.necessary()?),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn is_flags(&self, num: &Num) -> bool {
+        self.event == "open"
+            && matches!(num, Num::Source(Source::Field { name, iter: Iter::None, many: false, .. }) if name == "open.flags")
+    }
+
+    /// `open.flags & MASK` or `open.flags` compared with a number.
+    fn flags(&self, op: CompareOp, left: &Num, right: &Num) -> Option<Vec<Condition>> {
+        let Num::Const(limit) = right else {
+            return None;
+        };
+        let mask = match left {
+            num if self.is_flags(num) => i64::from(u32::MAX),
+            Num::Arith(ArithOp::And, a, b) => match (&**a, &**b) {
+                (Num::Const(mask), num) | (num, Num::Const(mask)) if self.is_flags(num) => *mask,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let mask = flag_bits(mask)?;
+        // What the value is known to be: nonzero, or a certain set of bits.
+        let bits = match op {
+            CompareOp::Gt if *limit >= 0 => mask,
+            CompareOp::Ge if *limit > 0 => mask,
+            CompareOp::Eq if *limit != 0 => flag_bits(*limit)? & mask,
+            _ => return None,
+        };
+        if bits == 0 || bits == u32::MAX {
+            // No bit can be set, or all opens but those with O_RDONLY alone: not worth a test of its own.
+            return None;
+        }
+        Some(vec![Condition {
+            target: Target::Any,
+            flags: bits,
+        }])
+    }
+}
+
+fn flag_bits(value: i64) -> Option<u32> {
+    u32::try_from(value).ok()
+}
+
+/// What the kernel knows of a file without path is the same as of one it could not resolve: nothing.
+fn exact(text: &str, path: bool) -> Option<Target> {
+    if text.is_empty() || path && !text.starts_with('/') {
+        return None;
+    }
+    Some(if path {
+        Target::Path(text.to_owned())
+    } else {
+        Target::Basename(text.to_owned())
+    })
+}
+
+/// How much a disjunction lets through: the worst member counts most, then their number.
+fn cost(conditions: &[Condition]) -> (u32, usize) {
+    let worst = conditions.iter().map(|condition| match &condition.target {
+        Target::Path(_) => 0,
+        Target::Basename(_) => 1,
+        Target::Directory {
+            recursive: false, ..
+        } => 2,
+        Target::Directory {
+            recursive: true, ..
+        } => 3,
+        Target::Any => 4,
+    });
+    (worst.max().unwrap_or(0), conditions.len())
 }

@@ -1,0 +1,194 @@
+//! Syntax tree → compiled form: the entry points, and what an expression is compiled against.
+
+use rustc_hash::FxHashMap;
+
+use crate::ast::{Expr, ExprKind};
+use crate::error::{Error, ErrorKind};
+use crate::model::{FieldInfo, IterId, Schema};
+use crate::parser::{parse, parse_macro};
+use crate::program::Program;
+use crate::span::Span;
+use crate::variables::VariableScope;
+
+/// How many nodes a compiled expression may have, macros counted at each use.
+pub(crate) const MAX_NODES: usize = 200_000;
+
+/// What the names in an expression mean.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// Fields and constants.
+    pub schema: &'a dyn Schema,
+    /// Macros.
+    pub macros: &'a MacroSet,
+    /// Variables, beside the predefined ones.
+    pub variables: &'a dyn VariableScope,
+    /// The product tags of the rule, the value of `event.rule.tags`.
+    pub rule_tags: &'a [String],
+}
+
+impl<'a> Scope<'a> {
+    /// A scope without variables and rule tags.
+    pub fn new(schema: &'a dyn Schema, macros: &'a MacroSet) -> Self {
+        Self {
+            schema,
+            macros,
+            variables: &crate::NoVariables,
+            rule_tags: &[],
+        }
+    }
+}
+
+/// The macros defined so far.
+#[derive(Debug, Clone, Default)]
+pub struct MacroSet {
+    pub(crate) macros: FxHashMap<String, Expr>,
+}
+
+impl MacroSet {
+    /// Defines a macro by an expression, which may use the macros defined before. A macro of the same name is replaced.
+    pub fn define(
+        &mut self,
+        name: &str,
+        source: &str,
+        schema: &dyn Schema,
+        variables: &dyn VariableScope,
+    ) -> Result<(), Error> {
+        let expr = parse_macro(source)?;
+        // A list or constant may suit one field and not another, so only what is wrong for any use is an error here.
+        let scope = Scope {
+            schema,
+            macros: self,
+            variables,
+            rule_tags: &[],
+        };
+        Checker::new(scope)
+            .operand(&expr)
+            .map_err(|error| error.located(source))?;
+        self.macros.insert(name.to_owned(), expr);
+        Ok(())
+    }
+
+    /// Defines a macro by a list of plain strings.
+    pub fn define_values(&mut self, name: &str, values: impl IntoIterator<Item = String>) {
+        let item = |value| Expr {
+            kind: ExprKind::Str(value),
+            span: Span::default(),
+        };
+        let items = values.into_iter().map(item).collect();
+        self.macros.insert(
+            name.to_owned(),
+            Expr {
+                kind: ExprKind::List(items),
+                span: Span::default(),
+            },
+        );
+    }
+
+    /// Whether a macro has this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.macros.contains_key(name)
+    }
+}
+
+/// Compiles the expression of a rule, which must be about exactly one event type.
+pub fn compile_rule(source: &str, scope: &Scope<'_>) -> Result<Program, Error> {
+    compile_expr(&parse(source)?, source, scope, true)
+}
+
+/// Compiles a condition, which may be about no event type (a filter on the host, the filter of an action).
+pub fn compile_condition(source: &str, scope: &Scope<'_>) -> Result<Program, Error> {
+    compile_expr(&parse(source)?, source, scope, false)
+}
+
+/// Compiles a syntax tree, whose places are in `source`.
+pub fn compile_expr(
+    expr: &Expr,
+    source: &str,
+    scope: &Scope<'_>,
+    needs_event: bool,
+) -> Result<Program, Error> {
+    let run = || {
+        let mut checker = Checker::new(*scope);
+        let pred = checker.condition(expr)?;
+        if needs_event && checker.event.is_none() {
+            let kind = ErrorKind::Event("no event in the rule definition".to_owned());
+            return Err(Error::new(kind, expr.span).help(
+                "a rule must name a field of an event, such as open.file.path or exec.file.name",
+            ));
+        }
+        let Checker {
+            event,
+            fields,
+            register,
+            ..
+        } = checker;
+        Ok(Program::new(
+            pred,
+            event,
+            fields,
+            register.map(|(_, iter)| iter),
+        ))
+    };
+    run().map_err(|error| error.located(source))
+}
+
+/// The state of compiling one expression.
+pub(crate) struct Checker<'a> {
+    pub(crate) scope: Scope<'a>,
+    pub(crate) event: Option<String>,
+    pub(crate) fields: Vec<FieldInfo>,
+    pub(crate) register: Option<(String, IterId)>,
+    /// The macros being expanded.
+    pub(crate) macro_depth: usize,
+    nodes: usize,
+}
+
+/// How deep macros may use macros.
+const MAX_MACRO_DEPTH: usize = 20;
+
+impl<'a> Checker<'a> {
+    pub(crate) fn new(scope: Scope<'a>) -> Self {
+        Self {
+            scope,
+            event: None,
+            fields: Vec::new(),
+            register: None,
+            macro_depth: 0,
+            nodes: 0,
+        }
+    }
+
+    pub(crate) fn count(&mut self, span: Span) -> Result<(), Error> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let message = format!("expression of more than {MAX_NODES} parts, macros included");
+            return Err(Error::new(ErrorKind::Limit(message), span));
+        }
+        Ok(())
+    }
+
+    /// Compiles something inside a macro; an error there stands at the use.
+    pub(crate) fn in_macro<T>(
+        &mut self,
+        name: &str,
+        span: Span,
+        body: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.macro_depth == MAX_MACRO_DEPTH {
+            let message = format!("macros nested deeper than {MAX_MACRO_DEPTH} levels");
+            return Err(Error::new(ErrorKind::Limit(message), span));
+        }
+        self.macro_depth += 1;
+        let result = body(self);
+        self.macro_depth -= 1;
+        result.map_err(|error| Error {
+            kind: ErrorKind::Macro {
+                name: name.to_owned(),
+                error: Box::new(error.kind),
+            },
+            span,
+            help: error.help,
+            ..Error::new(ErrorKind::Iterator(String::new()), span)
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! Text matching: `*` patterns, path globs, regular expressions, and sets of them. All take linear time in the text, but for
+//! the `*` pattern, which takes at most (text × parts).
+
+use memchr::memmem::Finder;
+use rustc_hash::FxHashSet;
+
+use crate::model::TextKind;
+use crate::necessary::Target;
+
+/// A text with `*`, each of which stands for any run of characters, `/` included.
+#[derive(Debug, Clone)]
+pub(crate) struct Star {
+    /// What the text must begin with.
+    prefix: Box<str>,
+    /// What must follow in this order; without any, and without star, the prefix is the whole text.
+    middle: Vec<Finder<'static>>,
+    /// What the text must end with.
+    suffix: Box<str>,
+    exact: bool,
+}
+
+impl Star {
+    pub(crate) fn new(pattern: &str) -> Self {
+        let mut parts = pattern.split('*');
+        let prefix = parts.next().unwrap_or_default().into();
+        let mut middle: Vec<&str> = parts.collect();
+        let exact = middle.is_empty();
+        let suffix = middle.pop().unwrap_or_default().into();
+        let middle = middle
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .map(|part| Finder::new(part).into_owned())
+            .collect();
+        Self {
+            prefix,
+            middle,
+            suffix,
+            exact,
+        }
+    }
+
+    /// The whole text, when there is no star in it.
+    fn text(&self) -> Option<&str> {
+        self.exact.then_some(&*self.prefix)
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        if self.exact {
+            return *text == *self.prefix;
+        }
+        let Some(mut rest) = text.as_bytes().strip_prefix(self.prefix.as_bytes()) else {
+            return false;
+        };
+        rest = match rest.strip_suffix(self.suffix.as_bytes()) {
+            Some(rest) => rest,
+            None => return false,
+        };
+        for part in &self.middle {
+            match part.find(rest) {
+                Some(at) => rest = &rest[at + part.needle().len()..],
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+/// A pattern of a path: `*` stays inside one element, `**` stands only at the end, for one or more elements.
+#[derive(Debug, Clone)]
+pub(crate) struct Glob {
+    elements: Vec<Star>,
+    /// Ends in `**`.
+    deep: bool,
+    /// Begins with the element `*`, which stands for `/*`.
+    leading_star: bool,
+}
+
+impl Glob {
+    pub(crate) fn new(pattern: &str) -> Result<Self, String> {
+        let mut elements: Vec<&str> = pattern.split('/').collect();
+        let last = elements.len() - 1;
+        if elements
+            .iter()
+            .enumerate()
+            .any(|(index, element)| element.contains("**") && (index != last || *element != "**"))
+        {
+            return Err("`**` is allowed only at the end of patterns".to_owned());
+        }
+        let deep = elements.last() == Some(&"**");
+        if deep {
+            elements.pop();
+        }
+        Ok(Self {
+            leading_star: elements.first() == Some(&"*"),
+            elements: elements.into_iter().map(Star::new).collect(),
+            deep,
+        })
+    }
+
+    /// What every path that matches has: a directory or a basename. The longest run of elements without `*` decides.
+    pub(crate) fn necessary(&self) -> Option<Target> {
+        if self.leading_star
+            || self
+                .elements
+                .first()
+                .is_none_or(|root| root.text() != Some(""))
+        {
+            // `*/x` and the like: only the basename can be known.
+            return self.basename();
+        }
+        let fixed: Vec<&str> = self.elements.iter().skip(1).map_while(Star::text).collect();
+        let path = format!("/{}", fixed.join("/"));
+        let after = self.elements.len() - 1 - fixed.len();
+        if !self.deep
+            && after > 1
+            && let Some(name) = self.basename()
+        {
+            return Some(name);
+        }
+        let recursive = self.deep || after > 1;
+        // Anything below the root is no condition.
+        (!recursive || path != "/").then_some(Target::Directory { path, recursive })
+    }
+
+    fn basename(&self) -> Option<Target> {
+        if self.deep {
+            return None;
+        }
+        let name = self
+            .elements
+            .last()?
+            .text()
+            .filter(|name| !name.is_empty())?;
+        Some(Target::Basename(name.to_owned()))
+    }
+
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        if path.is_empty() {
+            return false;
+        }
+        let path = if self.leading_star {
+            path.strip_prefix('/').unwrap_or(path)
+        } else {
+            path
+        };
+        let mut rest = Some(path);
+        for element in &self.elements {
+            let Some(text) = rest else { return false };
+            let (head, tail) = match text.split_once('/') {
+                Some((head, tail)) => (head, Some(tail)),
+                None => (text, None),
+            };
+            if !element.matches(head) {
+                return false;
+            }
+            rest = tail;
+        }
+        match rest {
+            Some(rest) => self.deep && !rest.is_empty(),
+            // A last element that is empty is a slash at the end, which names no file.
+            None => !self.deep && (path.len() == 1 || !path.ends_with('/')),
+        }
+    }
+}
+
+/// A literal to compare text with.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Literal {
+    Text(String),
+    Pattern(String),
+    Regexp(String),
+}
+
+/// One compiled literal, or several of which one must match.
+#[derive(Debug, Clone)]
+pub(crate) enum Matcher {
+    Equal(Box<str>),
+    Star(Star),
+    Glob(Glob),
+    Regex(regex::Regex),
+    /// Exact texts and others.
+    Set(FxHashSet<Box<str>>, Vec<Self>),
+    /// The inner matcher, which is in lower case, on the text in lower case.
+    Fold(Box<Self>),
+}
+
+impl Matcher {
+    /// Compiles the literals for a field of this kind. The error says which literal is wrong.
+    pub(crate) fn new(literals: &[Literal], kind: TextKind) -> Result<Self, (usize, String)> {
+        let fold = kind == TextKind::DnsName;
+        let mut exact = FxHashSet::default();
+        let mut others = Vec::new();
+        for (index, literal) in literals.iter().enumerate() {
+            match Self::one(literal, kind).map_err(|message| (index, message))? {
+                Self::Equal(text) => {
+                    exact.insert(text);
+                }
+                other => others.push(other),
+            }
+        }
+        let matcher = match (exact.len(), others.len()) {
+            (1, 0) => Self::Equal(exact.into_iter().next().unwrap_or_default()),
+            (0, 1) => others.swap_remove(0),
+            _ => Self::Set(exact, others),
+        };
+        Ok(if fold {
+            Self::Fold(Box::new(matcher))
+        } else {
+            matcher
+        })
+    }
+
+    fn one(literal: &Literal, kind: TextKind) -> Result<Self, String> {
+        let adapt = |text: &str| match kind {
+            TextKind::DnsName => text.to_lowercase(),
+            TextKind::Extension if !text.is_empty() && !text.starts_with(['.', '*']) => {
+                format!(".{text}")
+            }
+            _ => text.to_owned(),
+        };
+        match literal {
+            Literal::Text(text) => Ok(Self::Equal(adapt(text).into())),
+            Literal::Pattern(text) if kind == TextKind::Path => {
+                let glob = Glob::new(text)
+                    .map_err(|message| format!("invalid glob `{text}`: {message}"))?;
+                Ok(if text.contains('*') {
+                    Self::Glob(glob)
+                } else {
+                    Self::Equal(text.as_str().into())
+                })
+            }
+            Literal::Pattern(text) if text.contains("**") => Err(format!(
+                "invalid pattern `{text}`: `**` is not allowed in patterns"
+            )),
+            Literal::Pattern(text) if text.contains('*') => Ok(Self::Star(Star::new(&adapt(text)))),
+            Literal::Pattern(text) => Ok(Self::Equal(adapt(text).into())),
+            Literal::Regexp(text) => regexp(text, kind == TextKind::DnsName)
+                .map(Self::Regex)
+                .map_err(|message| format!("invalid regexp `{text}`: {message}")),
+        }
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Equal(literal) => *text == **literal,
+            Self::Star(star) => star.matches(text),
+            Self::Glob(glob) => glob.matches(text),
+            Self::Regex(regex) => regex.is_match(text),
+            Self::Set(exact, others) => {
+                exact.contains(text) || others.iter().any(|other| other.matches(text))
+            }
+            Self::Fold(inner)
+                if text
+                    .bytes()
+                    .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) =>
+            {
+                inner.matches(text)
+            }
+            Self::Fold(inner) => inner.matches(&text.to_lowercase()),
+        }
+    }
+
+    /// The costs of the reference, for ordering.
+    pub(crate) fn weight(&self) -> u32 {
+        match self {
+            Self::Equal(_) => 0,
+            Self::Star(_) | Self::Glob(_) => 80,
+            Self::Regex(_) => 100,
+            Self::Set(_, others) => {
+                if others.is_empty() {
+                    10
+                } else {
+                    1000
+                }
+            }
+            Self::Fold(inner) => inner.weight(),
+        }
+    }
+}
+
+/// The memory that one compiled regular expression may take, in bytes.
+const REGEXP_SIZE: usize = 4 << 20;
+
+fn regexp(source: &str, fold: bool) -> Result<regex::Regex, String> {
+    regex::RegexBuilder::new(trim_any(source))
+        .size_limit(REGEXP_SIZE)
+        .dfa_size_limit(REGEXP_SIZE)
+        .nest_limit(100)
+        .case_insensitive(fold)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            // The last line says what is wrong; those before draw the pattern, which is shown already.
+            let last = text.lines().last().unwrap_or_default();
+            last.trim_start_matches("error: ").to_owned()
+        })
+}
+
+/// Drops `.*` at both ends, which a search that is not anchored does not need, and which would keep it from jumping to the
+/// next place that can match.
+fn trim_any(mut source: &str) -> &str {
+    while let Some(rest) = source.strip_prefix(".*") {
+        if rest.starts_with(['?', '*', '+', '{']) {
+            break;
+        }
+        source = rest;
+    }
+    while let Some(rest) = source.strip_suffix(".*") {
+        if rest.ends_with('\\') {
+            break;
+        }
+        source = rest;
+    }
+    source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glob(pattern: &str, path: &str) -> bool {
+        Glob::new(pattern).is_ok_and(|glob| glob.matches(path))
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, path) in [
+            ("/tmp/test/test789", "/tmp/test/test789"),
+            ("*/abc/*", "/1/abc/2"),
+            ("/tmp/test/test789*", "/tmp/test/test7890"),
+            ("/tmp/test/*st*", "/tmp/test/ast"),
+            ("/tmp/*/test789", "/tmp/test/test789"),
+            ("/tmp/**", "/tmp/test/ast"),
+            ("**", "/tmp/test/ast"),
+            ("/var/log/*", "/var/log/httpd"),
+            ("/var/**", "/var/log/nginx"),
+            ("ab*", "abc"),
+            ("*b*", "abc"),
+            ("*/*/httpd", "/var/log/httpd"),
+            ("*/*/http*", "/var/log/httpd"),
+            ("/*", "/httpd"),
+            ("/var/*", "/var/run"),
+        ] {
+            assert!(glob(pattern, path), "{pattern} should match {path}");
+        }
+        for (pattern, path) in [
+            ("/tmp/test/test789*", "/tmp/test"),
+            ("/tmp/test/*st*", "/tmp/test"),
+            ("/tmp/*/test789", "/tmp/test/test"),
+            ("/tmp/*", "/tmp/test/ast"),
+            ("*", "/tmp/test/ast"),
+            ("/var/*", "/var/log/nginx"),
+            ("/var/**", "/var"),
+            ("/var/run/*", "abc"),
+            ("*d*", "abc"),
+            ("/var/**", "/var/"),
+            ("/var/*", "/var/"),
+            ("/tmp*", ""),
+        ] {
+            assert!(!glob(pattern, path), "{pattern} should not match {path}");
+        }
+        for pattern in ["**/conf.d", "/etc/**/*.conf", "/etc/**.conf", "/a/***"] {
+            assert!(Glob::new(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn stars() {
+        for (pattern, text, expected) in [
+            ("*abc*", "/abc/", true),
+            ("*test123", "aaatest123", true),
+            ("*test456", "aaatest123", false),
+            ("*", "test123", true),
+            ("*", "", true),
+            ("test*", "test123", true),
+            ("t*123", "test123", true),
+            ("t*1*3", "test123", true),
+            ("*t*1*3", "atest123", true),
+            ("*t*9*3", "atest123", false),
+            ("*.c", "test.ct", false),
+            ("ab*ba", "aba", false),
+            ("a*b", "a*b", true),
+            ("c$t", "c$t", true),
+            ("é*é", "éé", true),
+        ] {
+            assert_eq!(
+                Star::new(pattern).matches(text),
+                expected,
+                "{pattern} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn regexps_lose_needless_ends() {
+        assert_eq!(trim_any(".*(a|b).*"), "(a|b)");
+        assert_eq!(trim_any(r"a\.*"), r"a\.*");
+        assert_eq!(trim_any(".*?a"), ".*?a");
+        assert_eq!(trim_any(".*"), "");
+    }
+}
