@@ -136,7 +136,7 @@ impl File {
     }
 
     fn mount_visible(&self, _: Cx<'_>) -> bool {
-        self.known && !self.detached
+        !self.detached
     }
 
     fn rights(&self, _: Cx<'_>) -> i64 {

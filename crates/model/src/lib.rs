@@ -22,6 +22,7 @@ pub mod json;
 mod legacy;
 mod process;
 mod table;
+mod unavailable;
 
 pub use context::{Context, ENVS_WITH_VALUE, Lookup, NoLookup};
 pub use event::{

@@ -13,7 +13,7 @@ use crate::event::{
 };
 use crate::fields::{FieldSpec, Fields};
 use crate::process::Process;
-use crate::{constants, legacy};
+use crate::{constants, legacy, unavailable};
 
 /// Where a field is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub enum Common {
     Service,
     Source,
     Timestamp,
+    RuleTags,
     AncestorsLength,
 }
 
@@ -184,6 +185,22 @@ pub fn table() -> &'static Table {
     TABLE.get_or_init(Table::build)
 }
 
+/// A field that is known by name only.
+fn unknown(name: &str) -> Option<FieldInfo> {
+    let reason = unavailable::reason(name)?;
+    Some(FieldInfo {
+        id: FieldId(u32::MAX),
+        name: Cow::Owned(name.to_owned()),
+        ty: Type::String,
+        list: false,
+        iterator: None,
+        text: TextKind::Plain,
+        weight: 0,
+        event: None,
+        unavailable: Some(Cow::Owned(reason)),
+    })
+}
+
 /// The only iterator so far.
 const ANCESTORS: IterId = IterId(0);
 const ANCESTORS_NAME: &str = "process.ancestors";
@@ -284,6 +301,12 @@ impl Table {
                 "When it happened (ns since the epoch).",
             ),
             (
+                Common::RuleTags,
+                Type::String,
+                "event.rule.tags",
+                "The product tags of the rule that is being evaluated; the rule engine fills it in.",
+            ),
+            (
                 Common::AncestorsLength,
                 Type::Int,
                 "process.ancestors.length",
@@ -296,7 +319,7 @@ impl Table {
                     name: name.to_owned(),
                     doc,
                     ty,
-                    list: false,
+                    list: common == Common::RuleTags,
                     text: TextKind::Plain,
                     weight: 0,
                     constants: "",
@@ -343,8 +366,9 @@ impl Table {
 
 impl Schema for Table {
     fn field(&self, name: &str) -> Option<FieldInfo> {
-        let id = self.id(name)?;
-        let entry = self.entry(id)?;
+        let Some((id, entry)) = self.id(name).and_then(|id| Some((id, self.entry(id)?))) else {
+            return unknown(name);
+        };
         Some(FieldInfo {
             id,
             name: Cow::Owned(entry.spec.name.clone()),

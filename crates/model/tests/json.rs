@@ -48,6 +48,7 @@ fn validate(events: &[Value]) {
         .should_validate_formats(true)
         .build(&schema)
         .unwrap();
+    assert!(!validator.is_valid(&json!({"agent": {"rule_id": "x"}, "title": "", "unknown": 1})));
     for event in events {
         let errors: Vec<String> = validator
             .iter_errors(event)

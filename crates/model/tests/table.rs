@@ -84,7 +84,16 @@ fn names_are_found_under_their_canonical_name() {
         schema().field("container.id").unwrap().name,
         "process.container.id"
     );
-    assert_eq!(schema().field("open.file.hashes"), None);
+    let known_by_name = |name: &str| schema().field(name).unwrap().unavailable.unwrap();
+    assert_eq!(
+        known_by_name("open.file.hashes"),
+        "files are not hashed yet"
+    );
+    assert_eq!(
+        known_by_name("connect.addr.ip"),
+        "`connect` is not captured by this version"
+    );
+    assert_eq!(schema().field("opne.file.path"), None);
     let ancestor = schema().field("process.ancestors.file.name").unwrap();
     assert_eq!(ancestor.iterator, schema().iterator("process.ancestors"));
     assert!(ancestor.iterator.is_some());
@@ -281,7 +290,6 @@ fn coverage_of_the_documented_fields() {
         ".container.tags",
         ".cgroup.file.mount_id",
         ".file.metadata.",
-        "event.rule.tags",
         "event.signature",
     ];
     for (event, coverage) in &coverage {
@@ -305,6 +313,10 @@ fn coverage_of_the_documented_fields() {
             );
         }
     }
+    // Every documented field is in the table or known by name.
+    for name in documented.values().flatten() {
+        assert!(schema().field(name).is_some(), "{name} is not known at all");
+    }
     // The types agree.
     for property in reference["properties_doc"].as_array().unwrap() {
         let (name, ty) = (
@@ -313,7 +325,9 @@ fn coverage_of_the_documented_fields() {
         );
         for prefix in property["prefixes"].as_array().unwrap() {
             let name = name.replacen('*', prefix.as_str().unwrap(), 1);
-            if let Some(field) = schema().field(&name) {
+            if let Some(field) = schema().field(&name)
+                && field.unavailable.is_none()
+            {
                 let ours = match field.ty {
                     Type::Bool => "bool",
                     Type::Int => "int",

@@ -78,14 +78,14 @@ pub struct ChownEvent {
     #[nested(prefix = "file")]
     pub file: File,
     /// The id of the new owner; -1 where the call leaves it as it is.
-    #[field(name = "file.destination.uid")]
+    #[computed(name = "file.destination.uid", ty = i64, get = ChownEvent::uid)]
     #[computed(name = "file.destination.user", ty = String, get = ChownEvent::user, weight = 50, doc = "The name of the new owner; empty where the call leaves it as it is.")]
-    #[field(name = "syscall.uid", doc = "The user id argument.")]
+    #[computed(name = "syscall.uid", ty = i64, get = ChownEvent::uid, doc = "The user id argument.")]
     pub uid: i32,
     /// The id of the new group; -1 where the call leaves it as it is.
-    #[field(name = "file.destination.gid")]
+    #[computed(name = "file.destination.gid", ty = i64, get = ChownEvent::gid)]
     #[computed(name = "file.destination.group", ty = String, get = ChownEvent::group, weight = 50, doc = "The name of the new group; empty where the call leaves it as it is.")]
-    #[field(name = "syscall.gid", doc = "The group id argument.")]
+    #[computed(name = "syscall.gid", ty = i64, get = ChownEvent::gid, doc = "The group id argument.")]
     pub gid: i32,
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
@@ -95,7 +95,23 @@ pub struct ChownEvent {
     pub syscall_path: String,
 }
 
+/// An id argument: -1 is "as it is", other ids have no sign.
+pub(crate) fn id_argument(id: i32) -> i64 {
+    match id {
+        -1 => -1,
+        id => id.cast_unsigned().into(),
+    }
+}
+
 impl ChownEvent {
+    fn uid(&self, _: Cx<'_>) -> i64 {
+        id_argument(self.uid)
+    }
+
+    fn gid(&self, _: Cx<'_>) -> i64 {
+        id_argument(self.gid)
+    }
+
     pub(crate) fn user(&self, cx: Cx<'_>) -> Arc<str> {
         match self.uid {
             -1 => Arc::default(),

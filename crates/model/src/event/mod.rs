@@ -12,6 +12,7 @@ use crate::capture::CaptureKind;
 use crate::context::Context;
 use crate::process::Process;
 
+pub(crate) use file::id_argument;
 pub use file::{
     ChmodEvent, ChownEvent, LinkEvent, MkdirEvent, OpenEvent, RenameEvent, RmdirEvent, UnlinkEvent,
     UtimesEvent,

@@ -57,6 +57,7 @@ impl Event {
     fn read<'a>(&'a self, entry: &Entry) -> Option<Value<'a>> {
         match entry.root {
             Root::Common(field) => Some(self.read_common(field)),
+            Root::Process if entry.event.is_some_and(|event| event != self.event_type()) => None,
             Root::Process => self.read_process(&self.process, entry),
             Root::Parent => self.read_process(self.process.parent.parent()?, entry),
             Root::Ancestors => None,
@@ -102,6 +103,8 @@ impl Event {
             Common::Service => Value::Str(self.service().into()),
             Common::Source => Value::Str(self.source.name().into()),
             Common::Timestamp => Value::Int(i64::try_from(self.time_ns).unwrap_or(i64::MAX)),
+            // The event knows no rule: the compiler puts the rule's tags in the field's place.
+            Common::RuleTags => Value::StrList((&[][..]).into()),
             Common::AncestorsLength => Value::Int(i64::from(self.process.parent.depth())),
         }
     }

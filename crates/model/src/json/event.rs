@@ -10,7 +10,7 @@ use super::file::FileJson;
 use super::process::{CgroupJson, ContainerJson, ProcessJson};
 use super::{AgentContext, AgentJson, Time, is_false, to_vec};
 use crate::constants::{open_flag_names, unlink_flag_names};
-use crate::event::{Event, EventData};
+use crate::event::{Event, EventData, id_argument};
 use crate::fields::Cx;
 use crate::table::EVENT_TYPES;
 
@@ -124,9 +124,9 @@ struct SyscallJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<i32>,
+    uid: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gid: Option<i32>,
+    gid: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dirfd: Option<i32>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -260,8 +260,8 @@ fn file<'a>(event: &'a Event, cx: Cx<'_>) -> Option<FileJson<'a>> {
         },
         EventData::Chown(chown) => FileJson {
             destination: Some(Box::new(FileJson {
-                uid: chown.uid.into(),
-                gid: chown.gid.into(),
+                uid: id_argument(chown.uid),
+                gid: id_argument(chown.gid),
                 user: chown.user(cx),
                 group: chown.group(cx),
                 ..FileJson::default()
@@ -314,8 +314,8 @@ fn syscall(event: &Event) -> Option<SyscallJson<'_>> {
             ..path(&chmod.syscall_path)
         },
         EventData::Chown(chown) => SyscallJson {
-            uid: Some(chown.uid),
-            gid: Some(chown.gid),
+            uid: Some(id_argument(chown.uid)),
+            gid: Some(id_argument(chown.gid)),
             ..path(&chown.syscall_path)
         },
         EventData::Unlink(unlink) => SyscallJson {
