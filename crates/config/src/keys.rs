@@ -1,0 +1,212 @@
+//! The table of keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::load::Program;
+use crate::value::{Setting, words};
+use crate::yaml::Node;
+
+words! {
+    /// Which kernel hooks are used.
+    HookTier: "auto, lsm, kprobe or tracepoint" {
+        /// The best that this kernel can do.
+        Auto = "auto",
+        /// BPF LSM or fentry.
+        Lsm = "lsm",
+        /// kprobes.
+        Kprobe = "kprobe",
+        /// Tracepoints only.
+        Tracepoint = "tracepoint",
+    }
+}
+
+words! {
+    /// How much is logged.
+    LogLevel: "off, error, warn, info, debug or trace" {
+        /// Nothing.
+        Off = "off",
+        /// What failed.
+        Error = "error",
+        /// And what may be wrong.
+        Warn = "warn",
+        /// And what happens.
+        Info = "info",
+        /// And how.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+/// One key, as files, environment and documentation know it.
+pub struct Key {
+    /// Its full name with dots.
+    pub name: &'static str,
+    /// The same key under another name, as `event_monitoring_config.*` under `runtime_security_config.*`.
+    pub alias: Option<&'static str>,
+    /// What it takes, for people.
+    pub expected: &'static str,
+    /// The unit of a number; empty when it has none.
+    pub unit: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// In whose file it belongs; `None`: in either.
+    pub home: Option<Program>,
+    pub(crate) show: fn(&Config) -> String,
+    pub(crate) set_node: fn(&mut Config, &Node) -> bool,
+    pub(crate) set_text: fn(&mut Config, &str) -> bool,
+}
+
+impl Key {
+    /// Its name in the environment.
+    pub fn env(&self) -> String {
+        env_name(self.name)
+    }
+
+    /// Its default as it would be written in a file.
+    pub fn default(&self) -> String {
+        (self.show)(&Config::default())
+    }
+
+    /// Its value as it would be written in a file.
+    pub fn value(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+/// `a.b_c` is `DD_A_B_C` in the environment.
+pub(crate) fn env_name(name: &str) -> String {
+    format!("DD_{}", name.to_ascii_uppercase().replace('.', "_"))
+}
+
+macro_rules! keys {
+    ($($(#[doc = $doc:literal])+ $name:literal $(or $alias:literal)? => $field:ident: $kind:ty = $default:expr, $unit:literal, $home:expr;)+) => {
+        /// Every setting with its value.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $doc])+ #[doc = ""] #[doc = concat!("`", $name, "`")] pub $field: $kind,)+
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        /// Every key, in the order of the documentation.
+        pub static KEYS: &[Key] = &[$(Key {
+            name: $name,
+            alias: keys!(@alias $($alias)?),
+            expected: <$kind as Setting>::EXPECTED,
+            unit: $unit,
+            doc: concat!($($doc, "\n"),+),
+            home: $home,
+            show: |config| config.$field.show(),
+            set_node: |config, node| match <$kind as Setting>::from_node(node) {
+                Some(value) => { config.$field = value; true }
+                None => false,
+            },
+            set_text: |config, text| match <$kind as Setting>::from_text(text) {
+                Some(value) => { config.$field = value; true }
+                None => false,
+            },
+        },)+];
+    };
+    (@alias) => { None };
+    (@alias $alias:literal) => { Some($alias) };
+}
+
+const PROBE: Option<Program> = Some(Program::SystemProbe);
+const AGENT: Option<Program> = Some(Program::SecurityAgent);
+const EITHER: Option<Program> = None;
+
+keys! {
+    /// Main switch. When it is off, system-probe says so and ends, and security-agent waits.
+    "runtime_security_config.enabled" => enabled: bool = true, "", EITHER;
+
+    /// The unix socket between the two programs: mode 0660, group of `security_agent.user`.
+    "runtime_security_config.socket" => socket: PathBuf = "/run/atalaya/runtime-security.sock".into(), "", EITHER;
+
+    /// Directory of the policy files: `default.policy` first, then the other `*.policy` files by name.
+    "runtime_security_config.policies.dir" => policies_dir: PathBuf = "/etc/atalaya/runtime-security.d".into(), "", EITHER;
+
+    /// Run the self-test at start and every hour, and allow `runtime self-test`.
+    "runtime_security_config.self_test.enabled" => self_test_enabled: bool = true, "", PROBE;
+
+    /// Send the result of a self-test as a `self_test` event.
+    "runtime_security_config.self_test.send_report" => self_test_send_report: bool = true, "", PROBE;
+
+    /// How long the self-test waits for its events.
+    "runtime_security_config.self_test.timeout" => self_test_timeout: Duration = Duration::from_secs(10), "", PROBE;
+
+    /// How long after a self-test that passed the next one runs.
+    "runtime_security_config.self_test.period" => self_test_period: Duration = Duration::from_secs(3600), "", PROBE;
+
+    /// Report every failed system call that a rule asks for. When off, only those that failed with EACCES or EPERM.
+    "runtime_security_config.syscalls.capture_all_errors.enabled" => capture_all_errors: bool = false, "", PROBE;
+
+    /// Events that a rule may send at once before its rate limit counts.
+    "runtime_security_config.event_server.burst" => event_server_burst: u64 = 40, "events", PROBE;
+
+    /// Events a second that a rule may send after its burst.
+    "runtime_security_config.event_server.rate" => event_server_rate: u64 = 10, "events/s", PROBE;
+
+    /// How long an event waits at most for what is resolved late, as container tags.
+    "runtime_security_config.event_server.retention" => event_server_retention: Duration = Duration::from_secs(6), "", PROBE;
+
+    /// Directory where matched events wait until they are acknowledged.
+    "runtime_security_config.spool.dir" => spool_dir: PathBuf = "/var/lib/atalaya/spool".into(), "", PROBE;
+
+    /// How much the spool may hold before the oldest events are deleted.
+    "runtime_security_config.spool.max_size_mb" => spool_max_size_mb: u64 = 256, "MiB", PROBE;
+
+    /// Which kernel hooks are used. `auto` takes the best that this kernel can do; `status` tells which and why.
+    "event_monitoring_config.hook_tier" or "runtime_security_config.hook_tier" => hook_tier: HookTier = HookTier::Auto, "", PROBE;
+
+    /// Size of the bulk ring buffer; rounded up to a power of two. 0: chosen by the number of CPUs.
+    "event_monitoring_config.event_stream.buffer_size" or "runtime_security_config.event_stream.buffer_size" => event_stream_buffer_size: u64 = 0, "bytes", PROBE;
+
+    /// Let the kernel reject events that no rule can match.
+    "event_monitoring_config.enable_kernel_filters" or "runtime_security_config.enable_kernel_filters" => enable_kernel_filters: bool = true, "", PROBE;
+
+    /// Let the kernel accept only the values that rules ask for. Has no effect when `enable_kernel_filters` is off.
+    "event_monitoring_config.enable_approvers" or "runtime_security_config.enable_approvers" => enable_approvers: bool = true, "", PROBE;
+
+    /// Environment variables whose values are kept; of the others only the names.
+    "event_monitoring_config.envs_with_value" or "runtime_security_config.envs_with_value" => envs_with_value: Vec<String> = [
+        "LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "HISTSIZE", "HISTFILESIZE", "GLIBC_TUNABLES", "SSH_CLIENT",
+        "DD_SERVICE", "OTEL_SERVICE_NAME", "CLAUDECODE", "RUNNER_TRACKING_ID",
+    ].map(str::to_owned).into(), "", PROBE;
+
+    /// Words that, in the name of an argument or a variable, hide its value, beyond the built-in ones.
+    "event_monitoring_config.custom_sensitive_words" or "runtime_security_config.custom_sensitive_words" => custom_sensitive_words: Vec<String> = Vec::new(), "", PROBE;
+
+    /// How many processes the process tree holds before dead ones without living children are forgotten first.
+    "event_monitoring_config.pid_cache_size" or "runtime_security_config.pid_cache_size" => pid_cache_size: u64 = 10_000, "processes", PROBE;
+
+    /// Directory of the lock file. A second system-probe with the same one refuses to start.
+    "run_path" => run_path: PathBuf = "/run/atalaya".into(), "", PROBE;
+
+    /// The user that security-agent becomes after it has started; `nobody` where this one does not exist. It and root
+    /// may talk to system-probe.
+    "security_agent.user" => agent_user: String = "atalaya".into(), "", EITHER;
+
+    /// Where security-agent writes events, one JSON object a line.
+    "security_agent.events_file" => events_file: PathBuf = "/var/log/atalaya/events.jsonl".into(), "", AGENT;
+
+    /// How large that file may grow before it is renamed to `….1` and a new one is begun.
+    "security_agent.events_file_max_size_mb" => events_file_max_size_mb: u64 = 100, "MiB", AGENT;
+
+    /// How many renamed files are kept.
+    "security_agent.events_file_max_files" => events_file_max_files: u64 = 5, "files", AGENT;
+
+    /// How much is logged (to standard error).
+    "log_level" => log_level: LogLevel = LogLevel::Info, "", EITHER;
+
+    /// The name of this host in events; empty: what the kernel says.
+    "hostname" => hostname: String = String::new(), "", EITHER;
+
+    /// Tags put on every event, `key:value` each.
+    "tags" => tags: Vec<String> = Vec::new(), "", EITHER;
+}

@@ -1,0 +1,302 @@
+//! What a user's files, variables and flags become, and what the user is told.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use atalaya_config::{Config, HookTier, KEYS, Loaded, Program, Severity, Sources};
+
+fn file(name: &str, text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn load(name: &str, text: &str) -> Loaded {
+    let (_dir, path) = file(name, text.as_bytes());
+    let sources = Sources {
+        files: vec![(path, true)],
+        ..Sources::default()
+    };
+    sources.load().unwrap()
+}
+
+fn env(pairs: &[(&str, &str)]) -> Loaded {
+    let sources = Sources {
+        env: pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect(),
+        ..Sources::default()
+    };
+    sources.load().unwrap()
+}
+
+/// The problems without the file's directory.
+fn told(loaded: &Loaded) -> Vec<String> {
+    let short = |text: String| {
+        text.rsplit_once('/')
+            .map_or(text.clone(), |(_, t)| t.to_owned())
+    };
+    let problems = loaded.problems.iter().cloned();
+    problems
+        .map(|mut p| {
+            p.origin = short(p.origin);
+            p.to_string()
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_sets_values_of_every_type() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  enabled: false\n  socket: /tmp/x.sock\n  event_server: {burst: 7, retention: 1m}\n\
+         event_monitoring_config:\n  hook_tier: tracepoint\n  envs_with_value: [A, B]\nhostname: 42\n",
+    );
+    assert_eq!(told(&loaded), Vec::<String>::new());
+    let config = loaded.config;
+    assert!(!config.enabled);
+    assert_eq!(config.socket, Path::new("/tmp/x.sock"));
+    assert_eq!(
+        (config.event_server_burst, config.event_server_retention),
+        (7, Duration::from_secs(60))
+    );
+    assert_eq!(config.hook_tier, HookTier::Tracepoint);
+    assert_eq!(config.envs_with_value, ["A", "B"]);
+    assert_eq!(config.hostname, "42");
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_place_and_the_nearest() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  enabled: true\n  selftest:\n    enabled: false\n  polices:\n    dir: /x\nwhatever: 1\n",
+    );
+    assert_eq!(
+        told(&loaded),
+        [
+            "system-probe.yaml:4:5: warning: unknown key `runtime_security_config.selftest.enabled`; did you mean `runtime_security_config.self_test.enabled`?",
+            "system-probe.yaml:6:5: warning: unknown key `runtime_security_config.polices.dir`; did you mean `runtime_security_config.policies.dir`?",
+            "system-probe.yaml:7:1: warning: unknown key `whatever`",
+        ]
+    );
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn a_wrong_type_is_told_with_its_place_and_the_default_stays() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  enabled: maybe\n  socket: [1]\n  event_server:\n    burst: -3\n    retention: soon\n  policies: /x\n\
+         event_monitoring_config:\n  hook_tier: magic\nrun_path: relative/path\n",
+    );
+    assert_eq!(
+        told(&loaded),
+        [
+            "system-probe.yaml:7:13: error: `runtime_security_config.policies` wants a map of settings, not \"/x\"",
+            "system-probe.yaml:2:12: error: `runtime_security_config.enabled` wants true or false, not \"maybe\"; it stays `true`",
+            "system-probe.yaml:3:11: error: `runtime_security_config.socket` wants an absolute path, not a list; it stays `/run/atalaya/runtime-security.sock`",
+            "system-probe.yaml:5:12: error: `runtime_security_config.event_server.burst` wants a whole number, 0 or more, not -3; it stays `40`",
+            "system-probe.yaml:6:16: error: `runtime_security_config.event_server.retention` wants a duration such as 500ms, 6s, 15m or 1h (a bare number is seconds), not \"soon\"; it stays `6s`",
+            "system-probe.yaml:9:14: error: `event_monitoring_config.hook_tier` wants auto, lsm, kprobe or tracepoint, not \"magic\"; it stays `auto`",
+            "system-probe.yaml:10:11: error: `run_path` wants an absolute path, not \"relative/path\"; it stays `/run/atalaya`",
+        ]
+    );
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn a_file_that_is_no_yaml_or_no_map_or_no_text_is_told_and_has_no_effect() {
+    for text in [
+        "a: [1,\n",
+        "run_path: /x\n\tb: 1\n",
+        "- a\n- b\n",
+        "just text",
+        "a: *nobody\n",
+    ] {
+        let loaded = load("system-probe.yaml", text);
+        assert_eq!(loaded.problems.len(), 1, "{text:?}: {:?}", told(&loaded));
+        assert_eq!(loaded.problems[0].severity, Severity::Error);
+        assert!(loaded.problems[0].place.is_some());
+        assert!(!loaded.problems[0].to_string().contains('\n'));
+        assert_eq!(loaded.config, Config::default());
+    }
+    let (_dir, path) = file("x.yaml", b"a: 1\nb: \xff\n");
+    let sources = Sources {
+        files: vec![(path, true)],
+        ..Sources::default()
+    };
+    assert_eq!(sources.load().unwrap().problems[0].place, Some((2, 1)));
+}
+
+#[test]
+fn a_key_in_the_other_programs_file_counts_and_is_noted() {
+    let loaded = load(
+        "security-agent.yaml",
+        "runtime_security_config:\n  spool:\n    max_size_mb: 5\n",
+    );
+    assert_eq!(loaded.config.spool_max_size_mb, 5);
+    assert_eq!(
+        told(&loaded),
+        [
+            "security-agent.yaml:3:5: note: `runtime_security_config.spool.max_size_mb` belongs in system-probe.yaml (it counts here as well)"
+        ]
+    );
+}
+
+#[test]
+fn a_datadog_key_without_effect_is_only_noted() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  network:\n    enabled: false\n  activity_dump: {enabled: true}\nsystem_probe_config:\n  bpf_debug: true\n",
+    );
+    assert_eq!(loaded.problems.len(), 3);
+    assert!(loaded.problems.iter().all(|p| p.severity == Severity::Note));
+    assert!(
+        env(&[("DD_RUNTIME_SECURITY_CONFIG_NETWORK_ENABLED", "false")])
+            .problems
+            .is_empty()
+    );
+    assert!(
+        env(&[("DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED", "x")])
+            .problems
+            .is_empty()
+    );
+}
+
+#[test]
+fn event_monitoring_keys_are_accepted_under_both_names_and_the_proper_one_wins() {
+    let alias = "runtime_security_config:\n  hook_tier: lsm\n";
+    assert_eq!(load("x.yaml", alias).config.hook_tier, HookTier::Lsm);
+    let both = "event_monitoring_config:\n  hook_tier: tracepoint\nruntime_security_config:\n  hook_tier: lsm\n";
+    assert_eq!(load("x.yaml", both).config.hook_tier, HookTier::Tracepoint);
+    let loaded = env(&[
+        ("DD_EVENT_MONITORING_CONFIG_HOOK_TIER", "tracepoint"),
+        ("DD_RUNTIME_SECURITY_CONFIG_HOOK_TIER", "lsm"),
+    ]);
+    assert_eq!(loaded.config.hook_tier, HookTier::Tracepoint);
+}
+
+#[test]
+fn flags_win_over_environment_over_files_over_defaults() {
+    let (_dir, path) = file(
+        "x.yaml",
+        b"log_level: error\nhostname: file\nsecurity_agent: {user: file}\n",
+    );
+    let sources = Sources {
+        files: vec![(path, true)],
+        env: vec![
+            ("DD_LOG_LEVEL".into(), "warn".into()),
+            ("DD_HOSTNAME".into(), "env".into()),
+        ],
+        flags: vec![("log_level", "debug".into())],
+    };
+    let config = sources.load().unwrap().config;
+    assert_eq!(
+        (
+            config.log_level.as_str(),
+            config.hostname.as_str(),
+            config.agent_user.as_str()
+        ),
+        ("debug", "env", "file")
+    );
+    assert_eq!(config.run_path, Path::new("/run/atalaya"));
+}
+
+#[test]
+fn the_environment_is_checked_too() {
+    let loaded = env(&[
+        ("DD_RUNTIME_SECURITY_CONFIG_ENABLED", "nope"),
+        ("DD_RUNTIME_SECURITY_CONFIG_SOKET", "/x"),
+        ("DD_RUNTIME_SECURITY_CONFIG_SOCKET", ""),
+        ("DD_TRACE_ENABLED", "whatever"),
+        ("PATH", "/bin"),
+        ("DD_TAGS", "a:b c:d"),
+    ]);
+    assert_eq!(
+        told(&loaded),
+        [
+            "DD_RUNTIME_SECURITY_CONFIG_ENABLED: error: `runtime_security_config.enabled` wants true or false, not \"nope\"; it stays `true`",
+            "DD_RUNTIME_SECURITY_CONFIG_SOKET: warning: unknown variable `DD_RUNTIME_SECURITY_CONFIG_SOKET`; did you mean `DD_RUNTIME_SECURITY_CONFIG_SOCKET`?",
+        ]
+    );
+    assert_eq!(loaded.config.tags, ["a:b", "c:d"]);
+}
+
+#[test]
+fn both_files_of_a_directory_are_read_and_the_own_one_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("system-probe.yaml"),
+        "log_level: debug\nhostname: probe\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("security-agent.yaml"), "log_level: error\n").unwrap();
+    for named in [
+        dir.path().to_owned(),
+        dir.path().join("security-agent.yaml"),
+    ] {
+        let mut sources = Sources::standard(Program::SecurityAgent, Some(&named));
+        sources.env.clear();
+        let loaded = sources.load().unwrap();
+        assert_eq!(
+            (
+                loaded.config.log_level.as_str(),
+                loaded.config.hostname.as_str()
+            ),
+            ("error", "probe")
+        );
+        assert_eq!(loaded.files.len(), 2);
+    }
+}
+
+#[test]
+fn only_a_named_file_must_be_there() {
+    Sources::standard(Program::SystemProbe, None)
+        .load()
+        .unwrap();
+    let error = Sources::standard(Program::SystemProbe, Some(Path::new("/nowhere/x.yaml")))
+        .load()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot read the configuration /nowhere/x.yaml: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn a_key_that_is_there_twice_or_empty() {
+    let loaded = load(
+        "x.yaml",
+        "run_path: /a\nrun_path: /b\nhostname:\nruntime_security_config:\n",
+    );
+    assert_eq!(
+        told(&loaded),
+        ["x.yaml:2:1: warning: `run_path` is here twice; the last one counts"]
+    );
+    assert_eq!(loaded.config.run_path, Path::new("/b"));
+}
+
+#[test]
+fn every_default_can_be_written_and_read_back() {
+    for key in KEYS {
+        let default = key.default();
+        let (first, rest) = key
+            .name
+            .rsplit_once('.')
+            .map_or((key.name, None), |(p, l)| (l, Some(p)));
+        let mut text = format!("{first}: {default}\n");
+        for part in rest.into_iter().flat_map(|r| r.rsplit('.')) {
+            text = format!(
+                "{part}:\n{}",
+                text.lines().map(|l| format!("  {l}\n")).collect::<String>()
+            );
+        }
+        let loaded = load("x.yaml", &text);
+        assert_eq!(told(&loaded), Vec::<String>::new(), "{text}");
+        assert_eq!(loaded.config, Config::default(), "{text}");
+    }
+}
