@@ -122,7 +122,7 @@ const AGENT: Option<Program> = Some(Program::SecurityAgent);
 const EITHER: Option<Program> = None;
 
 keys! {
-    /// Main switch. When it is off, system-probe says so and ends, and security-agent waits.
+    /// Main switch. When it is off, both programs say so and end.
     "runtime_security_config.enabled" => enabled: bool = true, "", EITHER;
 
     /// The unix socket between the two programs: mode 0660, group of `security_agent.user`.

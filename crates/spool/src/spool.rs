@@ -53,6 +53,13 @@ pub struct Stats {
     pub consumers: Vec<ConsumerStats>,
 }
 
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dir = &self.owner.inner.dir;
+        f.debug_struct("Spool").field("dir", dir).finish_non_exhaustive()
+    }
+}
+
 struct Owner {
     inner: Arc<Inner>,
     thread: Mutex<Option<JoinHandle<()>>>,
