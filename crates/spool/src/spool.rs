@@ -56,7 +56,9 @@ pub struct Stats {
 impl std::fmt::Debug for Spool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let dir = &self.owner.inner.dir;
-        f.debug_struct("Spool").field("dir", dir).finish_non_exhaustive()
+        f.debug_struct("Spool")
+            .field("dir", dir)
+            .finish_non_exhaustive()
     }
 }
 
