@@ -367,7 +367,8 @@ impl Table {
 impl Schema for Table {
     fn field(&self, name: &str) -> Option<FieldInfo> {
         let Some((id, entry)) = self.id(name).and_then(|id| Some((id, self.entry(id)?))) else {
-            return unknown(name);
+            let present = legacy::canonical(name).unwrap_or(Cow::Borrowed(name));
+            return unknown(&present);
         };
         Some(FieldInfo {
             id,

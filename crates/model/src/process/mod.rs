@@ -98,7 +98,7 @@ pub struct Cgroup {
     /// When the cgroup was made or, where that cannot be known, first seen (ns since the epoch).
     #[field]
     pub created_at: u64,
-    /// What manages it, for the output: `systemd`, `docker`, `cri-o`, `podman`, `cri`, `cri-o`, or empty.
+    /// What manages it, for the output: `systemd`, `docker`, `containerd`, `cri-o`, `podman`, or empty.
     pub manager: String,
 }
 
