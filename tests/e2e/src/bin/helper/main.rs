@@ -1,0 +1,70 @@
+//! Makes exactly the system calls that a test asks for, from a process of its own, and prints what they returned.
+//!
+//! ```text
+//! e2e-helper sys NUMBER ARG...        a system call
+//! e2e-helper int80 NUMBER ARG...      the same through the 32-bit entry; the number is the i386 one
+//! e2e-helper uring OPCODE ARG...      an io_uring operation: fd addr off len flags
+//! e2e-helper uring-async OPCODE ARG...    the same, run by a kernel worker
+//! e2e-helper memfd-exec PROGRAM ARG...    runs a copy of a program that lies in memory only
+//! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...
+//! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
+//! e2e-helper exit CODE | signal NUMBER    ends so
+//! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
+//! ```
+//! An argument is `i:NUMBER`, `s:TEXT` (its address), `fd:PATH` (a directory or file opened first with O_PATH),
+//! `rfd:PATH` (opened for reading), `wfd:PATH` (for writing), `l:N,N,...` (the address of 64-bit numbers). TEXT may hold `\xHH`.
+#![allow(
+    unsafe_code,
+    reason = "a raw system call, an interrupt and shared rings are what this program is for"
+)]
+
+mod arguments;
+mod compat;
+mod programs;
+mod uring;
+
+use arguments::Arguments;
+
+fn main() {
+    let all: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = all.iter().skip(1).map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["sys", number, rest @ ..] => system_call(number_of(number), &Arguments::parse(rest)),
+        ["int80", number, rest @ ..] => compat::call(number_of(number), rest),
+        ["uring", opcode, rest @ ..] => {
+            uring::call(number_of(opcode), &Arguments::parse(rest), false)
+        }
+        ["uring-async", opcode, rest @ ..] => {
+            uring::call(number_of(opcode), &Arguments::parse(rest), true)
+        }
+        ["memfd-exec", program, rest @ ..] => programs::memfd_exec(program, rest),
+        ["unlinked-exec", copy, rest @ ..] => programs::unlinked_exec(copy, rest),
+        ["unlink-then", copy, rest @ ..] => programs::unlink_then(copy, rest),
+        ["hold", rest @ ..] => programs::hold(rest),
+        ["exit", code] => std::process::exit(i32::try_from(number_of(code)).unwrap_or(1)),
+        ["signal", signal] => programs::die(number_of(signal)),
+        ["storm-open", path, count] => programs::storm_open(path, number_of(count)),
+        ["storm-exec", program, count] => programs::storm_exec(program, number_of(count)),
+        other => {
+            eprintln!("e2e-helper: not understood: {other:?}");
+            std::process::exit(2);
+        }
+    };
+    println!("{result}");
+}
+
+fn number_of(text: &str) -> i64 {
+    text.parse()
+        .unwrap_or_else(|_| panic!("not a number: {text}"))
+}
+
+/// One system call: what it returned, a negative errno on failure.
+pub(crate) fn system_call(number: i64, arguments: &Arguments) -> i64 {
+    let a = arguments.values;
+    // SAFETY: the caller of the program chooses the call; addresses come from `Arguments`, which outlives the call.
+    let result = unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) };
+    if result == -1 {
+        return -i64::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(0));
+    }
+    result
+}

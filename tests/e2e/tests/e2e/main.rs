@@ -1,0 +1,22 @@
+//! End-to-end tests: the built programs on the running kernel. They need root and eBPF; see the harness for variables.
+//! One file a topic.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod cli;
+mod common;
+mod compat;
+mod containers;
+mod delivery;
+mod errors;
+mod exec;
+mod files;
+mod files_names;
+mod hostile;
+mod policy;
+mod schema;
+mod selftest;
+mod snapshot;
+mod socket;
+mod start;
+mod stop;
+mod uring;
