@@ -313,8 +313,8 @@ pub struct Status {
     #[prost(message, repeated, tag = "6")]
     pub global_variables: ::prost::alloc::vec::Vec<SeclVariableState>,
     /// Scoped variables of rules, by scope.
-    #[prost(btree_map = "string, message", tag = "7")]
-    pub scoped_variables: ::prost::alloc::collections::BTreeMap<
+    #[prost(map = "string, message", tag = "7")]
+    pub scoped_variables: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ScopedVariableStore,
     >,
@@ -368,8 +368,8 @@ pub struct Status {
     #[prost(string, tag = "115")]
     pub kernel_version: ::prost::alloc::string::String,
     /// Names of observed things that go beyond the fixed fields, as name → value text. For people, not for programs.
-    #[prost(btree_map = "string, string", tag = "116")]
-    pub details: ::prost::alloc::collections::BTreeMap<
+    #[prost(map = "string, string", tag = "116")]
+    pub details: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -524,8 +524,8 @@ pub struct SeclVariableStateList {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScopedVariableStore {
     /// Holder (as a process) → variables.
-    #[prost(btree_map = "string, message", tag = "1")]
-    pub key_values: ::prost::alloc::collections::BTreeMap<
+    #[prost(map = "string, message", tag = "1")]
+    pub key_values: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         SeclVariableStateList,
     >,

@@ -9,8 +9,7 @@ fn main() -> std::io::Result<()> {
         .out_dir(api.join("src"))
         // No `connect(address)` constructors: the socket is a unix one, made by `client.rs`.
         .build_transport(false)
-        // `status --json` prints a message as it is, its fields always in the same order.
+        // `status --json` prints a message as it is.
         .type_attribute(".", "#[derive(serde::Serialize)]")
-        .btree_map(".")
         .compile_protos(&[proto.join("api.proto")], &[proto])
 }
