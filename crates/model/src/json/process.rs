@@ -196,9 +196,9 @@ impl<'a> ProcessJson<'a> {
             container: process.container.as_deref().map(ContainerJson::new),
             argv0: scrubber.text(image.argv0()),
             args,
-            args_truncated: limit > 0 && (args_cut || image.args_truncated),
+            args_truncated: args_cut || limit > 0 && image.args_truncated,
             envs,
-            envs_truncated: limit > 0 && (envs_cut || image.envs_truncated),
+            envs_truncated: envs_cut || limit > 0 && image.envs_truncated,
             is_thread: process.is_thread,
             is_kworker: process.is_kworker,
             is_exec_child: process.is_exec
@@ -253,19 +253,42 @@ impl CredentialsJson {
     }
 }
 
-/// Keeps what fits into `limit` bytes, whole strings only, and tells whether something went.
+/// Keeps the first `limit` bytes, the last string cut where that is in its middle, and tells whether something went.
+/// With 0, keeps nothing and tells nothing was cut short: the strings are elsewhere.
 fn truncate(strings: &mut Vec<Cow<'_, str>>, limit: usize) -> bool {
     let mut left = limit;
-    let keep = strings
-        .iter()
-        .take_while(|text| {
-            let fits = text.len() <= left;
-            left = left.saturating_sub(text.len());
-            fits
-        })
-        .count();
-    let keep = if limit == 0 { 0 } else { keep };
-    let cut = keep < strings.len();
-    strings.truncate(keep);
-    cut
+    for index in 0..strings.len() {
+        let length = strings[index].len();
+        if length > left {
+            let end = strings[index].floor_char_boundary(left);
+            strings[index] = Cow::Owned(strings[index][..end].to_owned());
+            strings.truncate(if end == 0 { index } else { index + 1 });
+            return limit > 0;
+        }
+        left -= length;
+    }
+    if limit == 0 {
+        strings.clear();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_cut_to_the_limit() {
+        let cut = |words: &[&'static str], limit| {
+            let mut strings = words.iter().map(|word| Cow::Borrowed(*word)).collect();
+            let cut = truncate(&mut strings, limit);
+            (strings.join(","), cut)
+        };
+        assert_eq!(cut(&["abc", "", "def"], 6), ("abc,,def".to_owned(), false));
+        assert_eq!(cut(&["abc", "def"], 4), ("abc,d".to_owned(), true));
+        assert_eq!(cut(&["abc", "def"], 3), ("abc".to_owned(), true));
+        assert_eq!(cut(&["\u{e9}\u{e9}"], 3), ("\u{e9}".to_owned(), true));
+        assert_eq!(cut(&["abc", ""], 0), (String::new(), false));
+        assert_eq!(cut(&[], 0), (String::new(), false));
+    }
 }
