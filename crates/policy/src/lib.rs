@@ -10,13 +10,24 @@
 //! rules need from the kernel.
 #![forbid(unsafe_code)]
 
+mod action;
 mod approvers;
+mod document;
+mod filter;
+mod fim;
 mod limiter;
+mod load;
+mod locate;
+mod merge;
 mod options;
 mod report;
 mod rule;
 mod ruleset;
+mod source;
+mod variable;
+mod yaml;
 
+pub use action::{Action, ActionKind, Parameter};
 pub use approvers::Approvers;
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::action::ActionKind;
+
 /// What [`crate::RuleSet::load`] reads.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -17,6 +19,8 @@ pub struct LoadOptions {
     /// The event types that this agent can deliver; a rule of another type is an error. `None`: every type the schema
     /// has.
     pub event_types: Option<BTreeSet<String>>,
+    /// The actions that the caller carries out. A rule with another one is loaded without it, and the report says so.
+    pub supported_actions: BTreeSet<ActionKind>,
 }
 
 /// The version of the reference agent whose language this one speaks.
@@ -30,6 +34,7 @@ impl Default for LoadOptions {
             host: HostFacts::default(),
             agent_version: EMULATED_AGENT_VERSION,
             event_types: None,
+            supported_actions: BTreeSet::new(),
         }
     }
 }

@@ -134,6 +134,18 @@ impl fmt::Display for LoadError {
 }
 
 impl LoadError {
+    /// An error about a whole file or directory.
+    pub(crate) fn whole(file: &str, message: String) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            message,
+            help: None,
+            snippet: None,
+        }
+    }
+
     /// The error with its source line, carets and help, over several lines.
     pub fn render(&self) -> String {
         let mut out = self.to_string();

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use atalaya_secl::Program;
 
+use crate::action::Action;
+
 /// The policy that a rule came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyInfo {
@@ -43,6 +45,8 @@ pub struct Rule {
     pub policy: Arc<PolicyInfo>,
     /// Later policies that changed it.
     pub modified_by: Vec<Arc<PolicyInfo>>,
+    /// The `actions` key, in file order, those that this build does not support included.
+    pub actions: Vec<Action>,
     /// Evaluate and act, send no event.
     pub silent: bool,
     /// The id under which it reports, where several rules report as one.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use atalaya_secl::EvalContext;
 use atalaya_secl::model::{EventView, FieldInfo, Schema};
-use atalaya_secl::{EvalContext, NoVariables};
 
+use crate::variable::VariableTable;
 use crate::{Approvers, LoadOptions, LoadReport, Rule};
 
 /// The rules in force, in buckets by event type. Immutable: a reload makes another one.
@@ -13,13 +14,13 @@ pub struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     /// Indices into `rules`, in evaluation order.
     pub(crate) buckets: BTreeMap<String, Vec<usize>>,
+    pub(crate) variables: VariableTable,
 }
 
 impl RuleSet {
     /// Reads and compiles every policy. Never fails: what cannot be used is left out and reported.
     pub fn load(schema: &dyn Schema, options: &LoadOptions) -> (Self, LoadReport) {
-        let _ = (schema, options);
-        (Self::default(), LoadReport::default())
+        crate::load::load(schema, options)
     }
 
     /// The event types for which there are rules.
@@ -62,7 +63,7 @@ impl RuleSet {
     ) -> bool {
         let context = EvalContext {
             now_ns,
-            variables: &NoVariables,
+            variables: &self.variables,
         };
         let mut any = false;
         for rule in self.rules_for(event_type) {

@@ -1,0 +1,173 @@
+//! From a place inside a value (an expression) to the place in the YAML file that it is written at.
+
+use atalaya_secl::Span;
+
+use crate::report::LoadError;
+use crate::yaml::Place;
+
+/// A file, for error messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct File<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) source: &'a str,
+}
+
+impl File<'_> {
+    /// An error about the file as a whole.
+    pub(crate) fn whole(&self, message: impl Into<String>) -> LoadError {
+        LoadError::whole(self.name, message.into())
+    }
+
+    /// An error at a node.
+    pub(crate) fn error(&self, at: Place, message: impl Into<String>) -> LoadError {
+        let first_line = self
+            .source
+            .get(at.start..at.end)
+            .map_or(0, |text| text.find('\n').unwrap_or(text.len()));
+        self.at_span(
+            Span::new(at.start, at.start + first_line),
+            message.into(),
+            None,
+        )
+    }
+
+    /// An error of the language, in an expression that is the value of a node.
+    pub(crate) fn in_expression(
+        &self,
+        at: Place,
+        value: &str,
+        context: &str,
+        error: &atalaya_secl::Error,
+    ) -> LoadError {
+        let raw = self.source.get(at.start..at.end).unwrap_or_default();
+        let start = at.start + file_offset(raw, value, error.span.start);
+        let end =
+            at.start + file_offset(raw, value, error.span.end.max(error.span.start + 1) - 1) + 1;
+        let message = format!("{context}{}", error.kind);
+        self.at_span(
+            Span::new(start, end.max(start)),
+            message,
+            error.help.clone(),
+        )
+    }
+
+    /// An error at a line and column, as the YAML reader gives them.
+    pub(crate) fn at_line(&self, line: usize, column: usize, message: String) -> LoadError {
+        if line == 0 {
+            return self.whole(message);
+        }
+        let line_start = self
+            .source
+            .split_inclusive('\n')
+            .take(line - 1)
+            .map(str::len)
+            .sum::<usize>();
+        let rest = self.source.get(line_start..).unwrap_or_default();
+        let within = rest
+            .char_indices()
+            .nth(column.saturating_sub(1))
+            .map_or(0, |(at, _)| at);
+        let at = line_start + within;
+        LoadError {
+            line,
+            column,
+            ..self.at_span(Span::new(at, at + 1), message, None)
+        }
+    }
+
+    fn at_span(&self, span: Span, message: String, help: Option<String>) -> LoadError {
+        let (line, column) = atalaya_secl::line_column(self.source, span.start);
+        let snippet = Some(atalaya_secl::snippet(self.source, span, line));
+        LoadError {
+            file: self.name.to_owned(),
+            line,
+            column,
+            message,
+            help,
+            snippet,
+        }
+    }
+}
+
+/// The offset in the raw text of a scalar that the value's byte `offset` comes from. Quotes, escapes, folding and the
+/// indentation of block scalars make them differ.
+fn file_offset(raw: &str, value: &str, offset: usize) -> usize {
+    let bytes = raw.as_bytes();
+    let quote = match bytes.first() {
+        Some(quote @ (b'"' | b'\'')) if raw.len() > 1 && bytes.last() == Some(quote) => {
+            Some(*quote)
+        }
+        _ => None,
+    };
+    let mut at = usize::from(quote.is_some());
+    let mut chars = value.char_indices().peekable();
+    while let Some((index, ch)) = chars.next() {
+        if index >= offset {
+            break;
+        }
+        if ch.is_whitespace() {
+            // A run of blanks and line breaks is written as another one.
+            while chars
+                .next_if(|(index, next)| *index < offset && next.is_whitespace())
+                .is_some()
+            {}
+            let rest = raw.get(at..).unwrap_or_default();
+            let blanks = rest.len() - rest.trim_start().len();
+            let escaped = quote == Some(b'"') && blanks == 0 && rest.starts_with('\\');
+            at += if escaped { 2 } else { blanks };
+            continue;
+        }
+        at += match (quote, bytes.get(at)) {
+            (Some(b'"'), Some(b'\\')) => escape_length(&bytes[at..]),
+            (Some(b'\''), Some(b'\'')) => 2,
+            _ => ch.len_utf8(),
+        };
+    }
+    // A place between two parts of the value is the start of the latter.
+    while !raw.is_char_boundary(at.min(raw.len())) {
+        at += 1;
+    }
+    at.min(raw.len())
+}
+
+fn escape_length(bytes: &[u8]) -> usize {
+    match bytes.get(1) {
+        Some(b'x') => 4,
+        Some(b'u') => 6,
+        Some(b'U') => 10,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::yaml::{Kind, parse};
+
+    #[test]
+    fn places_in_scalars_of_every_style() {
+        for source in [
+            "e: a.b == \"x\" && MARK\n",
+            "e: 'a.b == \"x\" && ''q'' MARK'\n",
+            "e: \"a.b == \\\"x\\\" \\\\ && MARK\"\n",
+            "e: |-\n  a.b == \"x\"\n    && é MARK\n  || c\n",
+            "e: >-\n  a.b == \"x\"\n  && é\n\n  MARK || c\n",
+            "e: a.b == \"x\"\n   &&   MARK || c\n",
+            "e: \"a.b\n  && MARK || c\"\n",
+        ] {
+            let node = parse(source).unwrap();
+            let Kind::Map(entries) = node.kind else {
+                panic!("{source}")
+            };
+            let value = &entries[0].1;
+            let Kind::Text(text) = &value.kind else {
+                panic!("{source}")
+            };
+            let offset = text.find("MARK").unwrap();
+            let raw = &source[value.at.start..value.at.end];
+            let found = value.at.start + file_offset(raw, text, offset);
+            assert_eq!(&source[found..found + 4], "MARK", "{source}");
+        }
+    }
+}
