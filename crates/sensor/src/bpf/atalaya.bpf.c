@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* The sensor's one object. Which of its programs are loaded is decided at start and at each reload; the rest cost nothing. */
+#include "process.bpf.c"
+#include "file_tracepoint.bpf.c"
+#include "file_uring.bpf.c"
+#include "file_lsm.bpf.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * The layout of what crosses the rings and the maps: the only definition. `crates/sensor/src/layout.rs` mirrors it and
+ * a test holds the mirror against the BTF of the object.
+ *
+ * A record is a `struct record_header`, then one fixed struct of its kind, then sections: `struct section`, its bytes,
+ * padding to eight. A reader skips sections that it does not know.
+ */
+#pragma once
+
+/* Kinds of records. The first group goes through the vital ring, the second through the bulk ring. */
+enum record_kind {
+	KIND_FORK = 1,
+	KIND_EXEC = 2,
+	KIND_EXIT = 3,
+	KIND_HEARTBEAT = 4,
+	KIND_SCRIPT = 5, /* the script of the exec that follows, from the same thread */
+
+	KIND_OPEN = 16,
+	KIND_CHMOD = 17,
+	KIND_CHOWN = 18,
+	KIND_UNLINK = 19,
+	KIND_RMDIR = 20,
+	KIND_MKDIR = 21,
+	KIND_RENAME = 22,
+	KIND_LINK = 23,
+	KIND_UTIMES = 24,
+	KIND_URING = 30,  /* an io_uring request; its call follows with the same `request` */
+	KIND_OBJECT = 31, /* a kernel object of the call that follows, from the same thread */
+	KIND_MAX = 32,
+};
+
+enum ring { RING_VITAL = 0, RING_BULK = 1, RINGS = 2 };
+
+enum header_flags {
+	HEADER_ASYNC = 1 << 0,  /* through io_uring */
+	HEADER_COMPAT = 1 << 1, /* through the 32-bit entry */
+};
+
+struct record_header {
+	__u16 kind;
+	__u16 flags;
+	__u32 size; /* of the whole record */
+	__u32 cpu;
+	__u32 ring;
+	__u64 seq; /* counts per CPU and ring, from 1; lost records are counted too, so a gap is a loss */
+	__u64 time_ns;
+	__u32 pid;
+	__u32 tid;
+	__u64 cgroup_id;
+	__u32 mntns;
+	__u32 netns;
+	__u32 uid, gid, euid, egid, fsuid, fsgid;
+	__u32 auid;
+	__u32 reserved;
+	__u64 cap_effective;
+	__u64 cap_permitted;
+	char comm[16];
+};
+
+struct namespaces { __u32 mnt, net, pid, user, uts, ipc, cgroup; };
+
+struct fork_body {
+	__u32 child_pid;
+	__u32 parent_pid;
+	__u64 start_time_ns;
+	__u64 cgroup_id;
+	__u32 ns_pid;
+	__u32 is_kthread;
+	struct namespaces ns;
+	__u32 reserved;
+};
+
+struct exec_body {
+	__u64 start_time_ns;
+	__u32 ppid;
+	__u32 sid;
+	__u32 ns_pid;
+	__u32 args_truncated;
+	__u32 envs_truncated;
+	struct namespaces ns;
+};
+
+struct exit_body { __u32 status; __u32 reserved; };
+struct heartbeat_body { __u64 number; };
+
+struct call_body {
+	__s64 retval;
+	__u32 flags;
+	__u32 mode;
+	__s32 uid, gid;
+	__s32 dirfd, dirfd2;
+	__u64 atime_ns, mtime_ns;
+	__u64 request; /* io_uring: the address of the request */
+	__u64 call; /* the number that the objects of this call carry; 0 when there are none */
+};
+
+/* What an object record says its file is in the call. */
+enum object_role {
+	ROLE_BEFORE = 1, /* an inode the call changes, with a name it had before: candidate for the file */
+	ROLE_AFTER = 2,  /* the same after the call: candidate for the new name */
+	ROLE_FILE = 3,   /* the file of the call, for sure */
+	ROLE_DESTINATION = 4, /* the new name, for sure */
+};
+struct object_body { __u64 call; __u32 role; __u32 call_kind; };
+
+/* Followed by a struct call_body with the arguments. */
+struct uring_body { __u64 request; __u32 call_kind; __u32 silent; /* no completion will follow unless it fails */ };
+
+enum section_tag {
+	SECTION_FILE = 1,      /* struct file_info of the file the next path section belongs to */
+	SECTION_PATH = 2,      /* path elements, innermost first, each ended by NUL */
+	SECTION_ARG = 3,       /* the path argument, in the caller's words */
+	SECTION_ARG2 = 4,      /* the second path argument */
+	SECTION_BASE = 5,      /* elements of the directory the argument is relative to */
+	SECTION_BASE2 = 6,
+	SECTION_ARGS = 7,      /* argv, each ended by NUL */
+	SECTION_ENVS = 8,
+	SECTION_CGROUP = 9,    /* elements of the cgroup path, innermost first */
+	SECTION_TTY = 10,
+	SECTION_FILENAME = 11, /* the exec's path as the kernel copied it */
+	SECTION_CWD = 12,
+	SECTION_INTERP = 13,
+};
+
+enum section_flags {
+	PATH_TRUNCATED = 1 << 0,   /* the outermost elements are missing */
+	PATH_DETACHED = 1 << 1,    /* ended at a mount of no namespace */
+	STRING_FAULTED = 1 << 2,   /* could not be read */
+	STRING_KERNEL = 1 << 3,    /* the kernel's own copy, not the caller's memory */
+};
+
+struct section { __u16 tag; __u16 flags; __u32 len; };
+
+struct file_info {
+	__u64 inode;
+	__u64 dev;
+	__u64 mtime_ns;
+	__u64 ctime_ns;
+	__u32 mount_id;
+	__u32 uid, gid;
+	__u32 nlink;
+	__u16 mode;
+	__u16 reserved[3];
+	char filesystem[16];
+};
+
+/* Approvers: which files of a kind of call are sent. */
+enum approver_role {
+	APPROVE_LEAF = 1,  /* the last path element */
+	APPROVE_CHILD = 2, /* the element before the last */
+	APPROVE_BELOW = 3, /* any element but the last */
+};
+#define NAME_LEN 60
+struct name_key { __u8 kind; __u8 role; __u16 len; char name[NAME_LEN]; };
+enum name_flags {
+	NAME_ANY_FLAGS = 1 << 0, /* approve whatever the open flags */
+	NAME_CHECK_PATH = 1 << 1, /* approve only if the path's hash is known, too */
+};
+struct name_value { __u32 flags; __u32 open_flags; };
+struct path_key { __u64 hash; __u32 kind; __u32 len; };
+struct path_value { __u32 any_flags; __u32 open_flags; };
+
+#define BLOOM_WORDS 16
+struct filter {
+	__u32 enabled;
+	__u32 all;
+	__u32 open_flags; /* approve any file that is opened with one of these */
+	__u32 roles;      /* which roles have names: bit per approver_role */
+	__u32 below_any;  /* names below apply whatever the flags … */
+	__u32 below_open_flags; /* … or to these */
+	__u64 bloom[BLOOM_WORDS]; /* of leaf and child names; names below have their own */
+	__u64 bloom_below[BLOOM_WORDS];
+};
+
+struct settings {
+	__u32 own_pid; /* this process's calls are not events */
+	__u32 all_errors; /* report every failed call, not only EACCES and EPERM */
+	__u32 heartbeat_tag; /* the comm that asks for a heartbeat starts with this … */
+	__u32 reserved;
+};
+
+struct loss_key { __u64 cgroup_id; __u32 kind; __u32 reserved; };
+
+enum counter { COUNTER_SENT = 0, COUNTER_LOST = 1, COUNTER_BUSY = 2, COUNTER_REJECTED = 3, COUNTERS = 4 };

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Maps, settings, and reading kernel memory: what every topic uses. */
+#pragma once
+
+#include "kernel.h"
+#include "atalaya.h"
+
+/*
+ * bpf_rdonly_cast() (6.2) turns a pointer into one that is loaded from directly, which costs a sixth of a
+ * bpf_probe_read_kernel(). Where it is missing the verifier drops the branch that uses it.
+ */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+#define LOAD(type, ptr, field)                                                                          \
+	({                                                                                              \
+		const void *__p = (ptr);                                                                \
+		__typeof__(((type *)0)->field) __v;                                                     \
+		if (bpf_ksym_exists(bpf_rdonly_cast))                                                   \
+			__v = ((type *)bpf_rdonly_cast(__p, bpf_core_type_id_kernel(type)))->field;     \
+		else                                                                                    \
+			bpf_core_read(&__v, sizeof(__v), &((type *)__p)->field);                        \
+		__v;                                                                                    \
+	})
+/* A subprogram: the stack of one program is 512 bytes, and the verifier walks a subprogram with each caller's knowledge. */
+#define SUBPROGRAM static __noinline
+
+/* The address of an embedded struct; nothing is loaded. */
+#define ADDR(type, ptr, field)                                                       \
+	({                                                                           \
+		const void *__p = (ptr);                                             \
+		(void *)__builtin_preserve_access_index(&((type *)__p)->field);      \
+	})
+
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 2 << 20); } vital SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4 << 20); } bulk SEC(".maps");
+
+/* Next sequence number per ring. */
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, RINGS); __type(key, u32); __type(value, u64); } seqs SEC(".maps");
+/* Per kind: COUNTERS numbers. */
+struct counters { u64 n[COUNTERS]; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, KIND_MAX); __type(key, u32); __type(value, struct counters); } counts SEC(".maps");
+/* Who lost what since user space last looked. */
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, struct loss_key); __type(value, u64); } losses SEC(".maps");
+
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct settings); } settings SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, KIND_MAX); __type(key, u32); __type(value, struct filter); } filters SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct name_key); __type(value, struct name_value); } names SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct path_key); __type(value, struct path_value); } paths SEC(".maps");
+
+#define EPERM 1
+#define EACCES 13
+
+static __always_inline struct settings *get_settings(void)
+{
+	u32 zero = 0;
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+static __always_inline struct filter *get_filter(u32 kind)
+{
+	return bpf_map_lookup_elem(&filters, &kind);
+}
+
+static __always_inline void count(u32 kind, u32 counter)
+{
+	struct counters *c = bpf_map_lookup_elem(&counts, &kind);
+	if (c && counter < COUNTERS)
+		c->n[counter]++;
+}
+
+/* Whether a call with this result is an event at all. */
+static __always_inline bool wanted_result(const struct settings *s, long ret)
+{
+	return ret >= 0 || ret == -EACCES || ret == -EPERM || s->all_errors;
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * File calls in the tracepoint tier: for kernels that refuse trampolines and have no kprobes.
+ *
+ * tp_btf/sys_exit sees every system call end. A table says in one load whether any rule wants the call; if not, it returns. The entry is
+ * not hooked at all: the registers still hold the arguments at the exit, and a second hook on every system call would double the
+ * price. What is reported of an opened file comes from the descriptor, that is from the kernel's objects.
+ *
+ * For calls that change names or attributes the objects come from the kernel's own time stamps: since 6.13 each change of an inode's
+ * ctime passes one of three tracepoints, in the caller's context, whatever the file system. A hook there costs nothing on reads,
+ * and about as much as a table look-up on a first write. Where they are missing, only the caller's string is left, and the
+ * event says so.
+ */
+#include "syscall.h"
+
+static __always_inline void open_arguments(const struct call *args, struct call_body *body, const void **path)
+{
+	struct open_how { u64 flags, mode, resolve; } how = {};
+
+	*path = 0;
+	switch (args->shape) {
+	case OPEN:
+		*path = (void *)args->a[0];
+		body->flags = args->a[1];
+		body->mode = args->a[2];
+		break;
+	case CREAT:
+		*path = (void *)args->a[0];
+		body->flags = 01101; /* O_CREAT | O_WRONLY | O_TRUNC */
+		body->mode = args->a[1];
+		break;
+	case OPENAT:
+		body->dirfd = args->a[0];
+		*path = (void *)args->a[1];
+		body->flags = args->a[2];
+		body->mode = args->a[3];
+		break;
+	case OPENAT2:
+		body->dirfd = args->a[0];
+		*path = (void *)args->a[1];
+		bpf_probe_read_user(&how, sizeof(how), (void *)args->a[2]);
+		body->flags = how.flags;
+		body->mode = how.mode;
+		break;
+	case OPEN_BY_HANDLE:
+		body->flags = args->a[2];
+		break;
+	}
+	if (!(body->flags & 020000100)) /* O_CREAT | __O_TMPFILE: else the argument means nothing */
+		body->mode = 0;
+}
+
+SUBPROGRAM int exit_of_open(struct task_struct *task, const struct call *call)
+{
+	struct filter *filter = get_filter(KIND_OPEN);
+	enum verdict verdict = APPROVE;
+	struct call_body *body, head = { .dirfd = AT_FDCWD };
+	struct dentry *dentry = 0;
+	struct vfsmount *mnt = 0;
+	struct file *file;
+	struct buffer *b;
+	const void *path;
+
+	if (!filter || !filter->enabled)
+		return 0;
+	open_arguments(call, &head, &path);
+	if (call->ret >= 0) {
+		file = file_of_fd(task, call->ret);
+		if (file) {
+			dentry = LOAD(struct file, file, f_path.dentry);
+			mnt = LOAD(struct file, file, f_path.mnt);
+			/* O_RDONLY is 0 and so never an approver's flag by itself. */
+			verdict = approve(KIND_OPEN, filter, dentry, mnt, head.flags);
+			if (verdict == REJECT)
+				return 0;
+		}
+	}
+	b = call_begin(KIND_OPEN, call->compat ? HEADER_COMPAT : 0, task, &body);
+	if (!b)
+		return 0;
+	body->retval = call->ret;
+	body->flags = head.flags;
+	body->mode = head.mode;
+	body->dirfd = head.dirfd;
+	if (dentry) {
+		put_inode(b, LOAD(struct dentry, dentry, d_inode), mnt);
+		put_path(b, SECTION_PATH, dentry, mnt);
+		if (verdict == APPROVE_IF_PATH && !approve_path(b, KIND_OPEN, head.flags)) {
+			buffer_release(b);
+			return 0;
+		}
+	}
+	put_string(b, SECTION_ARG, path, false);
+	if (!dentry)
+		put_base(b, SECTION_BASE, task, head.dirfd);
+	send(b, RING_BULK);
+	return 0;
+}
+
+/* The mount of the caller's namespace through which `dentry` is seen: the first whose root is above it. */
+struct mount_search { struct dentry *dentry; struct mount *mnt; struct mnt_namespace *ns; struct mount *found; u32 skip; };
+
+struct ancestor_search { struct dentry *dentry, *root; bool found; };
+static long ancestor_step(u32 i, void *ctx)
+{
+	struct ancestor_search *s = ctx;
+	struct dentry *parent;
+
+	if (s->dentry == s->root) {
+		s->found = true;
+		return 1;
+	}
+	parent = LOAD(struct dentry, s->dentry, d_parent);
+	if (parent == s->dentry)
+		return 1;
+	s->dentry = parent;
+	return 0;
+}
+
+static long mount_step(u32 i, void *ctx)
+{
+	struct mount_search *s = ctx;
+	struct ancestor_search up;
+
+	if (!s->mnt)
+		return 1;
+	if (LOAD(struct mount, s->mnt, mnt_ns) == s->ns) {
+		up.dentry = s->dentry;
+		up.root = LOAD(struct mount, s->mnt, mnt.mnt_root);
+		up.found = false;
+		bpf_loop(512, ancestor_step, &up, 0);
+		if (up.found) {
+			if (!s->skip) {
+				s->found = s->mnt;
+				return 1;
+			}
+			s->skip--;
+		}
+	}
+	s->mnt = LOAD(struct mount, s->mnt, mnt_next_for_sb);
+	return 0;
+}
+
+SUBPROGRAM struct vfsmount *mount_of(struct task_struct *task, struct dentry *dentry, u32 skip)
+{
+	struct nsproxy *ns = LOAD(struct task_struct, task, nsproxy);
+	struct super_block *sb = LOAD(struct dentry, dentry, d_sb);
+	struct mount_search s = { .dentry = dentry, .skip = skip };
+
+	if (!ns || !bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return 0;
+	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
+	s.mnt = LOAD(struct super_block, sb, s_mounts);
+	bpf_loop(256, mount_step, &s, 0);
+	return s.found ? ADDR(struct mount, s.found, mnt) : 0;
+}
+
+static __always_inline bool has_two_names(u32 kind)
+{
+	return kind == KIND_RENAME || kind == KIND_LINK;
+}
+
+/* The names of `inode`, each through up to two mounts. Sends those that may matter and says whether a rule wants one. */
+SUBPROGRAM bool send_names(u64 call, u32 role, u32 kind, const struct filter *filter, struct inode *inode)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct hlist_node *node = LOAD(struct inode, inode, i_dentry.first);
+	bool approved = false, always = has_two_names(kind);
+
+	for (int i = 0; i < 3 && node; i++) {
+		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+
+		for (int skip = 0; skip < 2; skip++) {
+			struct vfsmount *mnt = mount_of(task, dentry, skip);
+			enum verdict v;
+			if (!mnt)
+				break;
+			v = approve(kind, filter, dentry, mnt, 0);
+			approved |= v != REJECT;
+			if (v != REJECT || always)
+				send_object(call, role, kind, dentry, mnt);
+		}
+		node = LOAD(struct hlist_node, node, next);
+	}
+	return approved;
+}
+
+/* An inode's ctime is being set: part of the system call that the caller is in, if a rule wants that. */
+SUBPROGRAM int inode_changed(struct inode *inode)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	u64 id = bpf_get_current_pid_tgid();
+	struct settings *s = get_settings();
+	struct filter *filter;
+	struct pending *p;
+	u8 kind, shape;
+	bool compat;
+
+	kind = wanted_call(task, regs, &shape, &compat);
+	if (kind <= KIND_OPEN || !s || own_task(s))
+		return 0;
+	filter = get_filter(kind);
+	if (!filter || !filter->enabled)
+		return 0;
+	p = bpf_map_lookup_elem(&pending, &id);
+	if (!p || p->kind != kind) {
+		p = pending_new(id);
+		if (!p)
+			return 0;
+		p->kind = kind;
+	}
+	for (int i = 0; i < PENDING_INODES; i++)
+		if (i < p->inodes && p->inode[i] == (u64)inode)
+			return 0;
+	if (p->inodes >= PENDING_INODES)
+		return 0;
+	p->inode[p->inodes & (PENDING_INODES - 1)] = (u64)inode;
+	p->inodes++;
+	if (kind == KIND_MKDIR) /* nothing has its name yet */
+		return 0;
+	p->seen = 1;
+	if (send_names(p->call, ROLE_BEFORE, kind, filter, inode))
+		p->approved = 1;
+	return 0;
+}
+
+SEC("tp_btf/inode_set_ctime_to_ts")
+int BPF_PROG(ctime_set, struct inode *inode) { return inode_changed(inode); }
+SEC("tp_btf/ctime_ns_xchg")
+int BPF_PROG(ctime_exchanged, struct inode *inode) { return inode_changed(inode); }
+SEC("tp_btf/ctime_xchg_skip")
+int BPF_PROG(ctime_kept, struct inode *inode) { return inode_changed(inode); }
+
+SUBPROGRAM int exit_of_change(struct task_struct *task, const struct call *call)
+{
+	u8 kind = call->kind;
+	struct filter *filter = get_filter(kind);
+	u64 id = bpf_get_current_pid_tgid();
+	const void *path = 0, *path2 = 0;
+	struct call_body *body;
+	struct file *file = 0;
+	u64 number = 0;
+	struct pending *p;
+	struct buffer *b;
+	s32 fd;
+
+	if (!filter || !filter->enabled)
+		return 0;
+	p = bpf_map_lookup_elem(&pending, &id);
+	if (p && p->kind != kind)
+		p = 0;
+	if (p && call->ret >= 0) {
+		/* Now the new names are there. */
+		if (kind == KIND_MKDIR || has_two_names(kind)) {
+			for (int i = 0; i < PENDING_INODES; i++) {
+				if (i >= p->inodes)
+					break;
+				if (send_names(p->call, ROLE_AFTER, kind, filter, (struct inode *)p->inode[i]))
+					p->approved = 1;
+			}
+			p->seen = 1;
+		}
+		if (p->seen && !p->approved) {
+			bpf_map_delete_elem(&pending, &id);
+			return 0;
+		}
+	}
+	if (p) {
+		number = p->call;
+		bpf_map_delete_elem(&pending, &id);
+	}
+	b = call_begin(kind, call->compat ? HEADER_COMPAT : 0, task, &body);
+	if (!b)
+		return 0;
+	body->retval = call->ret;
+	body->call = number;
+	fd = change_arguments(call, body, &path, &path2);
+	if (fd >= 0)
+		file = file_of_fd(task, fd);
+	if (file) {
+		struct dentry *dentry = LOAD(struct file, file, f_path.dentry);
+		struct vfsmount *mnt = LOAD(struct file, file, f_path.mnt);
+		if (approve(kind, filter, dentry, mnt, 0) == REJECT) {
+			buffer_release(b);
+			return 0;
+		}
+		put_file(b, SECTION_PATH, dentry, mnt);
+	} else {
+		put_string(b, SECTION_ARG, path, false);
+		put_base(b, SECTION_BASE, task, body->dirfd);
+		if (path2) {
+			put_string(b, SECTION_ARG2, path2, false);
+			put_base(b, SECTION_BASE2, task, body->dirfd2);
+		}
+	}
+	send(b, RING_BULK);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct settings *s;
+	struct call call;
+
+	call.kind = wanted_call(task, regs, &call.shape, &call.compat);
+	if (!call.kind)
+		return 0;
+	s = get_settings();
+	if (!s || own_task(s))
+		return 0;
+	call.ret = ret;
+	if (!wanted_result(s, ret)) {
+		u64 id = bpf_get_current_pid_tgid();
+		if (call.kind > KIND_OPEN)
+			bpf_map_delete_elem(&pending, &id);
+		return 0;
+	}
+	arguments(&call, regs);
+	if (call.kind == KIND_OPEN)
+		return exit_of_open(task, &call);
+	return exit_of_change(task, &call);
+}

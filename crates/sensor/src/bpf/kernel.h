@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * The few kernel types that the sensor reads, written by hand. CO-RE finds the real offsets at load time, so only the
+ * names and types of the fields matter here, not their order. A `___x` flavour is the same kernel type as seen by
+ * kernels whose field is called or typed differently; the code asks bpf_core_field_exists() before it uses one.
+ */
+#pragma once
+
+typedef unsigned char __u8;
+typedef short __s16;
+typedef unsigned short __u16;
+typedef int __s32;
+typedef unsigned int __u32;
+typedef long long __s64;
+typedef unsigned long long __u64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u32 __wsum;
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __s32 s32;
+typedef __u32 u32;
+typedef __s64 s64;
+typedef __u64 u64;
+typedef _Bool bool;
+#define true 1
+#define false 0
+
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_RB_NO_WAKEUP = 1 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct list_head { struct list_head *next, *prev; };
+struct hlist_node { struct hlist_node *next; };
+struct hlist_head { struct hlist_node *first; };
+typedef struct { int counter; } atomic_t;
+typedef struct { u32 val; } kuid_t;
+typedef struct { u32 val; } kgid_t;
+typedef struct { u64 val; } kernel_cap_t;
+/* Before 6.3 a capability set was two 32-bit words. */
+struct kernel_cap_struct { u32 cap[2]; };
+
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+
+struct thread_info { unsigned long flags; u32 status; };
+
+struct qstr { u32 len; const unsigned char *name; };
+
+struct file_system_type { const char *name; };
+struct dentry;
+struct mount;
+struct super_block {
+	u32 s_dev;
+	struct file_system_type *s_type;
+	struct mount *s_mounts;
+};
+/* Before 6.18 the mounts of a file system were a plain list. */
+struct super_block___list { struct list_head s_mounts; };
+
+struct timespec64 { s64 tv_sec; long tv_nsec; };
+struct inode {
+	u16 i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	unsigned int i_nlink;
+	u32 i_generation;
+	struct hlist_head i_dentry;
+	s64 i_mtime_sec, i_ctime_sec;
+	u32 i_mtime_nsec, i_ctime_nsec;
+};
+/* 6.7 to 6.10, and before 6.7. */
+struct inode___mid { struct timespec64 __i_mtime, __i_ctime; };
+struct inode___old { struct timespec64 i_mtime, i_ctime; };
+struct inode___old_ctime { struct timespec64 __i_ctime; };
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+	union { struct hlist_node d_alias; } d_u;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+};
+struct ns_common { u32 inum; };
+struct mnt_namespace { struct ns_common ns; };
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+	int mnt_id;
+	struct mount *mnt_next_for_sb;
+};
+struct mount___list { struct list_head mnt_instance; };
+
+struct path { struct vfsmount *mnt; struct dentry *dentry; };
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	u32 f_mode;
+	u32 f_flags;
+};
+struct filename { const char *name; const char *uptr; };
+struct open_flags { int open_flag; u16 mode; };
+
+struct fdtable { u32 max_fds; struct file **fd; };
+struct files_struct { struct fdtable *fdt; };
+struct fs_struct { struct path root, pwd; };
+
+struct uts_namespace { struct ns_common ns; };
+struct ipc_namespace { struct ns_common ns; };
+struct net { struct ns_common ns; };
+struct cgroup_namespace { struct ns_common ns; };
+struct user_namespace { struct ns_common ns; };
+struct pid_namespace { struct ns_common ns; u32 level; };
+struct nsproxy {
+	struct uts_namespace *uts_ns;
+	struct ipc_namespace *ipc_ns;
+	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct cgroup_namespace *cgroup_ns;
+};
+struct upid { int nr; struct pid_namespace *ns; };
+struct pid { u32 level; struct upid numbers[1]; };
+
+struct cred {
+	kuid_t uid, euid, fsuid;
+	kgid_t gid, egid, fsgid;
+	kernel_cap_t cap_effective, cap_permitted;
+	struct user_namespace *user_ns;
+};
+
+struct kernfs_node { struct kernfs_node *__parent; const char *name; u64 id; };
+/* Before 6.15. */
+struct kernfs_node___old { struct kernfs_node *parent; };
+struct cgroup { struct kernfs_node *kn; };
+struct cgroup_subsys_state { struct cgroup *cgroup; };
+struct css_set { struct cgroup_subsys_state *subsys[16]; struct cgroup *dfl_cgrp; };
+enum cgroup_subsys_id { pids_cgrp_id = 1 };
+
+struct tty_struct { char name[64]; };
+struct signal_struct {
+	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+	struct tty_struct *tty;
+	struct pid *pids[4];
+};
+struct mm_struct { unsigned long arg_start, arg_end, env_start, env_end; };
+
+struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
+	struct mm_struct *mm;
+	int exit_code;
+	int pid, tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	u64 start_boottime;
+	const struct cred *cred;
+	char comm[16];
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	kuid_t loginuid;
+	struct css_set *cgroups;
+};
+/* Before 5.5 the field was real_start_time; the ring buffer needs 5.8, so it is not asked for. */
+
+struct linux_binprm { struct file *file; const char *filename; const char *interp; char buf[256]; };
+
+/* io_uring: the part of a request that its operation owns starts at the request itself. */
+struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
+struct io_uring_task { struct task_struct *task; };
+struct io_kiocb { u8 opcode; u64 flags; struct io_uring_task *tctx; };
+struct io_kiocb___task { struct task_struct *task; };
+struct io_kiocb___flags32 { u32 flags; };
+struct open_how { u64 flags, mode, resolve; };
+struct io_open { int dfd; u32 file_slot; struct filename *filename; struct open_how how; };
+struct io_unlink { int dfd; int flags; struct filename *filename; };
+struct io_rename { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
+struct io_mkdir { int dfd; u16 mode; struct filename *filename; };
+struct io_link { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
+
+#pragma clang attribute pop
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>

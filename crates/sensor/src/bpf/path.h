@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Files: their path across mounts, their inode, and whether any rule could want them. */
+#pragma once
+
+#include "record.h"
+
+#define PATH_BUDGET 6144
+#define PATH_DEPTH 1024
+#define NAME_MAX_LEN 256
+
+static __always_inline struct mount *real_mount(struct vfsmount *mnt)
+{
+	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+}
+
+struct walk { struct buffer *b; };
+
+/* One step outwards. A mount's root is skipped: its name is that of the directory it is mounted on. */
+static long walk_step(u32 i, void *ctx)
+{
+	struct buffer *b = ((struct walk *)ctx)->b;
+	struct dentry *dentry = b->dentry, *parent;
+	struct mount *mnt = b->mnt;
+	const unsigned char *name;
+	u32 off = b->off;
+	long n;
+
+	parent = LOAD(struct dentry, dentry, d_parent);
+	if (dentry == LOAD(struct mount, mnt, mnt.mnt_root)) {
+		struct mount *up = LOAD(struct mount, mnt, mnt_parent);
+		if (up == mnt) {
+			if (!LOAD(struct mount, mnt, mnt_ns))
+				b->path_flags |= PATH_DETACHED;
+			return 1;
+		}
+		b->dentry = LOAD(struct mount, mnt, mnt_mountpoint);
+		b->mnt = up;
+		return 0;
+	}
+	barrier_var(off);
+	if (off > BUFFER_DATA - 1 || off - b->path_start > PATH_BUDGET) {
+		b->path_flags |= PATH_TRUNCATED;
+		return 1;
+	}
+	name = LOAD(struct dentry, dentry, d_name.name);
+	n = bpf_probe_read_kernel_str(&b->data[off], NAME_MAX_LEN, name);
+	if (n < 0) {
+		b->path_flags |= PATH_TRUNCATED;
+		return 1;
+	}
+	b->off = off + n;
+	if (parent == dentry) { /* a root that is not the mount's: a memfd, or a tree whose root was cut off */
+		b->path_flags |= PATH_DETACHED;
+		return 1;
+	}
+	b->dentry = parent;
+	return 0;
+}
+
+/* Appends a path section. */
+SUBPROGRAM void put_path(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct walk w = { .b = b };
+	long steps;
+
+	section_begin(b, tag);
+	b->path_start = b->off;
+	b->path_flags = 0;
+	b->dentry = dentry;
+	b->mnt = real_mount(mnt);
+	steps = bpf_loop(PATH_DEPTH, walk_step, &w, 0);
+	if (steps == PATH_DEPTH)
+		b->path_flags |= PATH_TRUNCATED;
+	section_end(b, b->path_flags);
+}
+
+struct hash { struct buffer *b; u64 h; };
+
+static long hash_step(u32 i, void *ctx)
+{
+	struct hash *s = ctx;
+	u32 at = s->b->path_start + i * 8;
+	u64 w;
+
+	barrier_var(at);
+	if (at > BUFFER_DATA - 1)
+		return 1;
+	w = *(u64 *)&s->b->data[at & ~7u];
+	s->h = (s->h ^ w) * 0x9E3779B97F4A7C15ull;
+	s->h ^= s->h >> 29;
+	return 0;
+}
+
+/* The hash of the path that put_path() has just written; user space computes the same from a rule's path. */
+static __always_inline u64 path_hash(struct buffer *b, u32 *len)
+{
+	struct hash s = { .b = b, .h = 0 };
+	u32 end = b->off, at = b->section;
+	struct section *sec;
+
+	barrier_var(at);
+	if (at > BUFFER_DATA - 1 || end > BUFFER_DATA - 1)
+		return 0;
+	sec = (void *)&b->data[at];
+	*len = sec->len;
+	/* Zero what the padding left as it was: the hash reads whole words. */
+	for (u32 i = 0; i < 7; i++) {
+		u32 pad = b->path_start + *len + i;
+		if (pad < end && pad < BUFFER_DATA)
+			b->data[pad] = 0;
+	}
+	bpf_loop((*len + 7) / 8, hash_step, &s, 0);
+	return s.h;
+}
+
+static __always_inline u64 seconds_and_ns(s64 sec, u64 ns)
+{
+	return (u64)sec * 1000000000ull + ns;
+}
+
+static __always_inline void inode_times(struct inode *inode, u64 *mtime, u64 *ctime)
+{
+	if (bpf_core_field_exists(struct inode, i_mtime_sec)) {
+		*mtime = seconds_and_ns(LOAD(struct inode, inode, i_mtime_sec), LOAD(struct inode, inode, i_mtime_nsec));
+		/* Bit 31 says that somebody asked for the time since it changed (multigrain timestamps, 6.13). */
+		*ctime = seconds_and_ns(LOAD(struct inode, inode, i_ctime_sec), LOAD(struct inode, inode, i_ctime_nsec) & 0x7fffffff);
+	} else if (bpf_core_field_exists(struct inode___mid, __i_mtime)) {
+		struct inode___mid *i = (void *)inode;
+		*mtime = seconds_and_ns(BPF_CORE_READ(i, __i_mtime.tv_sec), BPF_CORE_READ(i, __i_mtime.tv_nsec));
+		*ctime = seconds_and_ns(BPF_CORE_READ(i, __i_ctime.tv_sec), BPF_CORE_READ(i, __i_ctime.tv_nsec));
+	} else if (bpf_core_field_exists(struct inode___old, i_mtime)) {
+		struct inode___old *i = (void *)inode;
+		struct inode___old_ctime *c = (void *)inode;
+		*mtime = seconds_and_ns(BPF_CORE_READ(i, i_mtime.tv_sec), BPF_CORE_READ(i, i_mtime.tv_nsec));
+		if (bpf_core_field_exists(struct inode___old, i_ctime))
+			*ctime = seconds_and_ns(BPF_CORE_READ(i, i_ctime.tv_sec), BPF_CORE_READ(i, i_ctime.tv_nsec));
+		else if (bpf_core_field_exists(struct inode___old_ctime, __i_ctime)) /* 6.6 */
+			*ctime = seconds_and_ns(BPF_CORE_READ(c, __i_ctime.tv_sec), BPF_CORE_READ(c, __i_ctime.tv_nsec));
+	}
+}
+
+/* Appends what is known of an inode; `mnt` may be null. */
+SUBPROGRAM void put_inode(struct buffer *b, struct inode *inode, struct vfsmount *mnt)
+{
+	struct super_block *sb;
+	struct file_info *f;
+	u32 dev;
+
+	section_begin(b, SECTION_FILE);
+	f = reserve(b, sizeof(*f));
+	if (f) {
+		__builtin_memset(f, 0, sizeof(*f));
+		sb = LOAD(struct inode, inode, i_sb);
+		f->inode = LOAD(struct inode, inode, i_ino);
+		dev = LOAD(struct super_block, sb, s_dev);
+		f->dev = dev;
+		inode_times(inode, &f->mtime_ns, &f->ctime_ns);
+		f->mount_id = mnt ? LOAD(struct mount, real_mount(mnt), mnt_id) : 0;
+		f->uid = LOAD(struct inode, inode, i_uid.val);
+		f->gid = LOAD(struct inode, inode, i_gid.val);
+		f->nlink = LOAD(struct inode, inode, i_nlink);
+		f->mode = LOAD(struct inode, inode, i_mode);
+		bpf_probe_read_kernel_str(f->filesystem, sizeof(f->filesystem),
+					  LOAD(struct file_system_type, LOAD(struct super_block, sb, s_type), name));
+	}
+	section_end(b, 0);
+}
+
+static __always_inline void put_file(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct inode *inode = LOAD(struct dentry, dentry, d_inode);
+
+	if (inode)
+		put_inode(b, inode, mnt);
+	put_path(b, tag, dentry, mnt);
+}
+
+SUBPROGRAM void put_string(struct buffer *b, u16 tag, const void *ptr, bool kernel)
+{
+	u16 flags = kernel ? STRING_KERNEL : 0;
+	u32 off;
+	long n;
+
+	if (!ptr)
+		return;
+	section_begin(b, tag);
+	off = b->off;
+	barrier_var(off);
+	if (off > BUFFER_DATA - 1)
+		return;
+	if (kernel)
+		n = bpf_probe_read_kernel_str(&b->data[off], 4096, ptr);
+	else
+		n = bpf_probe_read_user_str(&b->data[off], 4096, ptr);
+	if (n < 0) {
+		flags |= STRING_FAULTED;
+		n = 0;
+	}
+	b->off = off + n;
+	section_end(b, flags);
+}
+
+/* Approving. */
+
+static __always_inline u64 name_bloom_bit(u64 first, u32 len)
+{
+	return ((first ^ ((u64)len << 56)) * 0x9E3779B97F4A7C15ull) >> 54;
+}
+
+struct name_ref { const unsigned char *ptr; u32 len; u32 bit; };
+
+static __always_inline void name_of(struct dentry *dentry, struct name_ref *name)
+{
+	u64 first = 0;
+
+	name->ptr = LOAD(struct dentry, dentry, d_name.name);
+	name->len = LOAD(struct dentry, dentry, d_name.len);
+	bpf_probe_read_kernel(&first, sizeof(first), name->ptr);
+	if (name->len < 8)
+		first &= (1ull << (name->len * 8)) - 1;
+	name->bit = name_bloom_bit(first, name->len) & (BLOOM_WORDS * 64 - 1);
+}
+
+static __always_inline bool in_bloom(const u64 *bloom, u32 bit)
+{
+	return bloom[(bit >> 6) & (BLOOM_WORDS - 1)] & (1ull << (bit & 63));
+}
+
+SUBPROGRAM struct name_value *find_name(u8 kind, u8 role, const struct name_ref *name)
+{
+	struct name_key key;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	key.kind = kind;
+	key.role = role;
+	key.len = name->len;
+	bpf_probe_read_kernel_str(key.name, sizeof(key.name), name->ptr);
+	return bpf_map_lookup_elem(&names, &key);
+}
+
+static __always_inline bool flags_fit(const struct name_value *v, u32 open_flags)
+{
+	return (v->flags & NAME_ANY_FLAGS) || (v->open_flags & open_flags);
+}
+
+/* Steps from a mount's root to the directory it is mounted on, so that the dentry has the name that the path has. */
+static __always_inline void leave_mount_roots(struct dentry **dentry, struct mount **mnt)
+{
+	for (int i = 0; i < 4; i++) { /* mounts upon mounts */
+		struct mount *up;
+		if (*dentry != LOAD(struct mount, *mnt, mnt.mnt_root))
+			return;
+		up = LOAD(struct mount, *mnt, mnt_parent);
+		if (up == *mnt)
+			return;
+		*dentry = LOAD(struct mount, *mnt, mnt_mountpoint);
+		*mnt = up;
+	}
+}
+
+struct below { struct dentry *dentry; struct mount *mnt; const struct filter *filter; u32 open_flags; u8 kind; bool found; };
+
+static long below_step(u32 i, void *ctx)
+{
+	struct below *s = ctx;
+	struct dentry *parent;
+	struct name_ref name;
+	struct name_value *v;
+
+	leave_mount_roots(&s->dentry, &s->mnt);
+	parent = LOAD(struct dentry, s->dentry, d_parent);
+	if (parent == s->dentry)
+		return 1;
+	s->dentry = parent;
+	leave_mount_roots(&s->dentry, &s->mnt);
+	name_of(s->dentry, &name);
+	if (!in_bloom(s->filter->bloom_below, name.bit))
+		return 0;
+	v = find_name(s->kind, APPROVE_BELOW, &name);
+	if (v && flags_fit(v, s->open_flags)) {
+		s->found = true;
+		return 1;
+	}
+	return 0;
+}
+
+enum verdict { REJECT = 0, APPROVE = 1, APPROVE_IF_PATH = 2 };
+
+/*
+ * Whether any rule can match a call of this kind on this file. Cheapest first: the open flags, the last name, its directory's name, the
+ * directories above. Names alone may approve too much, never too little.
+ */
+SUBPROGRAM enum verdict approve(u8 kind, const struct filter *filter, struct dentry *dentry, struct vfsmount *vfsmnt, u32 open_flags)
+{
+	struct mount *mnt = real_mount(vfsmnt);
+	enum verdict verdict = REJECT;
+	struct name_ref name;
+	struct name_value *v;
+
+	if (filter->all || (filter->open_flags & open_flags))
+		return APPROVE;
+	if (!filter->roles)
+		return REJECT;
+	leave_mount_roots(&dentry, &mnt);
+	if (filter->roles & (1 << APPROVE_LEAF)) {
+		name_of(dentry, &name);
+		if (in_bloom(filter->bloom, name.bit)) {
+			v = find_name(kind, APPROVE_LEAF, &name);
+			if (v && flags_fit(v, open_flags))
+				return APPROVE;
+			if (v && (v->flags & NAME_CHECK_PATH))
+				verdict = APPROVE_IF_PATH;
+		}
+	}
+	if (filter->roles & (1 << APPROVE_CHILD)) {
+		struct dentry *dir = LOAD(struct dentry, dentry, d_parent);
+		struct mount *dir_mnt = mnt;
+		leave_mount_roots(&dir, &dir_mnt);
+		name_of(dir, &name);
+		if (in_bloom(filter->bloom, name.bit)) {
+			v = find_name(kind, APPROVE_CHILD, &name);
+			if (v && flags_fit(v, open_flags))
+				return APPROVE;
+		}
+	}
+	if ((filter->roles & (1 << APPROVE_BELOW)) && (filter->below_any || (filter->below_open_flags & open_flags))) {
+		struct below s = { .dentry = dentry, .mnt = mnt, .filter = filter, .open_flags = open_flags, .kind = kind };
+		bpf_loop(64, below_step, &s, 0);
+		if (s.found || (s.dentry != LOAD(struct dentry, s.dentry, d_parent) && s.dentry != LOAD(struct mount, s.mnt, mnt.mnt_root)))
+			return APPROVE; /* found, or deeper than we look */
+	}
+	return verdict;
+}
+
+/* For APPROVE_IF_PATH, after put_path(). */
+SUBPROGRAM bool approve_path(struct buffer *b, u8 kind, u32 open_flags)
+{
+	struct path_key key = { .kind = kind };
+	struct path_value *v;
+
+	key.hash = path_hash(b, &key.len);
+	v = bpf_map_lookup_elem(&paths, &key);
+	return v && (v->any_flags || (v->open_flags & open_flags));
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* One tiny program of each kind. Which of them the kernel loads decides the tier: a version number would not tell. */
+#include "kernel.h"
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(probe_tracepoint, struct task_struct *task) { return 0; }
+
+SEC("fentry/security_file_open")
+int BPF_PROG(probe_fentry, struct file *file) { return 0; }
+
+SEC("lsm/file_open")
+int BPF_PROG(probe_lsm, struct file *file) { return 0; }
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/*
+ * Building a record: a buffer is taken, filled, sent, and given back.
+ *
+ * The buffers are shared by all programs of a CPU. Programs on trampolines may be preempted by another task's on the same CPU, and
+ * interrupts may come between, so a buffer is taken by an atomic exchange; when all are taken the record is lost and counted.
+ */
+#pragma once
+
+#include "base.h"
+
+#define BUFFER_DATA (1 << 15)
+#define BUFFER_SLACK (1 << 13)
+#define BUFFERS_PER_CPU 3
+#define MAX_CPUS 512
+
+struct buffer {
+	u32 taken;
+	u32 index;
+	u32 off; /* end of what is written */
+	u32 section; /* where the section being written starts */
+	/* State of the walk in progress; kept here because the verifier follows map values more cheaply than the stack. */
+	struct dentry *dentry;
+	struct mount *mnt;
+	u64 path_hash;
+	u32 path_start;
+	u32 path_flags;
+	char data[BUFFER_DATA + BUFFER_SLACK];
+};
+/* max_entries is set to BUFFERS_PER_CPU for each possible CPU before load. */
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, BUFFERS_PER_CPU * MAX_CPUS); __type(key, u32); __type(value, struct buffer); } buffers SEC(".maps");
+
+static __always_inline struct buffer *buffer_take(void)
+{
+	u32 first = bpf_get_smp_processor_id() * BUFFERS_PER_CPU;
+
+	for (u32 i = 0; i < BUFFERS_PER_CPU; i++) {
+		u32 key = first + i;
+		struct buffer *b = bpf_map_lookup_elem(&buffers, &key);
+		if (b && __sync_val_compare_and_swap(&b->taken, 0, 1) == 0) {
+			b->off = sizeof(struct record_header);
+			return b;
+		}
+	}
+	return 0;
+}
+
+static __always_inline void buffer_release(struct buffer *b)
+{
+	/* An exchange and not a store: the compiler must not move the last writes past it. */
+	__sync_lock_test_and_set(&b->taken, 0);
+}
+
+/* `len` bytes at the end of the record, or null when it is full. */
+static __always_inline void *reserve(struct buffer *b, u32 len)
+{
+	u32 off = b->off;
+
+	barrier_var(off);
+	if (off > BUFFER_DATA - 1 || len > BUFFER_SLACK)
+		return 0;
+	b->off = off + len;
+	return &b->data[off];
+}
+
+static __always_inline void align8(struct buffer *b)
+{
+	b->off = (b->off + 7) & ~7u;
+}
+
+static __always_inline u64 capability_set(const struct cred *cred, bool effective)
+{
+	/* One u64 since 6.3, two u32 before: the same sixteen bytes of little-endian. */
+	u64 v = 0;
+	if (effective)
+		bpf_probe_read_kernel(&v, sizeof(v), ADDR(struct cred, cred, cap_effective));
+	else
+		bpf_probe_read_kernel(&v, sizeof(v), ADDR(struct cred, cred, cap_permitted));
+	return v;
+}
+
+static __always_inline u64 dfl_cgroup_id(struct task_struct *task)
+{
+	struct css_set *css = LOAD(struct task_struct, task, cgroups);
+	struct cgroup *cg = LOAD(struct css_set, css, dfl_cgrp);
+	struct kernfs_node *kn = LOAD(struct cgroup, cg, kn);
+	return LOAD(struct kernfs_node, kn, id);
+}
+
+/* The header of a record about `task`; the ring, sequence number and size are written by `send()`. */
+static __always_inline void fill_header(struct record_header *h, u16 kind, u16 flags, struct task_struct *task)
+{
+	const struct cred *cred = LOAD(struct task_struct, task, cred);
+	struct nsproxy *ns = LOAD(struct task_struct, task, nsproxy);
+
+	h->kind = kind;
+	h->flags = flags;
+	h->time_ns = bpf_ktime_get_boot_ns();
+	h->pid = LOAD(struct task_struct, task, tgid);
+	h->tid = LOAD(struct task_struct, task, pid);
+	h->cgroup_id = dfl_cgroup_id(task);
+	h->mntns = h->netns = 0;
+	if (ns) { /* null for a task that is on its way out */
+		struct mnt_namespace *mnt = LOAD(struct nsproxy, ns, mnt_ns);
+		struct net *net = LOAD(struct nsproxy, ns, net_ns);
+		if (mnt)
+			h->mntns = LOAD(struct mnt_namespace, mnt, ns.inum);
+		if (net)
+			h->netns = LOAD(struct net, net, ns.inum);
+	}
+	h->uid = LOAD(struct cred, cred, uid.val);
+	h->gid = LOAD(struct cred, cred, gid.val);
+	h->euid = LOAD(struct cred, cred, euid.val);
+	h->egid = LOAD(struct cred, cred, egid.val);
+	h->fsuid = LOAD(struct cred, cred, fsuid.val);
+	h->fsgid = LOAD(struct cred, cred, fsgid.val);
+	h->auid = bpf_core_field_exists(struct task_struct, loginuid) ? LOAD(struct task_struct, task, loginuid.val) : (u32)-1;
+	h->reserved = 0;
+	h->cap_effective = capability_set(cred, true);
+	h->cap_permitted = capability_set(cred, false);
+	bpf_probe_read_kernel(h->comm, sizeof(h->comm), ADDR(struct task_struct, task, comm));
+}
+
+static __always_inline void count_loss(u64 cgroup_id, u32 kind)
+{
+	struct loss_key key = { .cgroup_id = cgroup_id, .kind = kind };
+	u64 one = 1;
+	u64 *n = bpf_map_lookup_elem(&losses, &key);
+
+	if (!n && bpf_map_update_elem(&losses, &key, &one, BPF_NOEXIST)) {
+		/* Another CPU was first, or the map is full: then the loss is charged to no cgroup. */
+		n = bpf_map_lookup_elem(&losses, &key);
+		if (!n) {
+			key.cgroup_id = 0;
+			n = bpf_map_lookup_elem(&losses, &key);
+		}
+		if (!n)
+			bpf_map_update_elem(&losses, &key, &one, BPF_NOEXIST);
+	}
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	count(kind, COUNTER_LOST);
+}
+
+/* Takes a buffer and writes the header; null, and a counted loss, when all buffers are taken. */
+SUBPROGRAM struct buffer *record_begin(u16 kind, u16 flags, struct task_struct *task)
+{
+	struct buffer *b = buffer_take();
+
+	if (!b) {
+		count(kind, COUNTER_BUSY);
+		count_loss(dfl_cgroup_id(task), kind);
+		return 0;
+	}
+	fill_header((void *)b->data, kind, flags, task);
+	return b;
+}
+
+/* Puts the record into its ring and gives the buffer back. Readers wake by timer, never by us: a wake-up costs more than a record. */
+SUBPROGRAM void send(struct buffer *b, u32 ring)
+{
+	struct record_header *h = (void *)b->data;
+	u32 len = b->off;
+	u64 *seq = bpf_map_lookup_elem(&seqs, &ring);
+	long err;
+
+	h->cpu = bpf_get_smp_processor_id();
+	h->ring = ring;
+	/* Atomic: a program on a trampoline may be preempted between its load and its store. */
+	h->seq = seq ? __sync_fetch_and_add(seq, 1) + 1 : 0;
+	h->size = len;
+	if (len < sizeof(*h) || len > BUFFER_DATA + BUFFER_SLACK)
+		err = -1;
+	else if (ring == RING_VITAL)
+		err = bpf_ringbuf_output(&vital, b->data, len, BPF_RB_NO_WAKEUP);
+	else
+		err = bpf_ringbuf_output(&bulk, b->data, len, BPF_RB_NO_WAKEUP);
+	if (err)
+		count_loss(h->cgroup_id, h->kind);
+	else
+		count(h->kind, COUNTER_SENT);
+	buffer_release(b);
+}
+
+/* Starts a section; `section_end()` writes its length and pads the record. */
+static __always_inline void section_begin(struct buffer *b, u16 tag)
+{
+	struct section *s;
+
+	align8(b);
+	b->section = b->off;
+	s = reserve(b, sizeof(*s));
+	if (s) {
+		s->tag = tag;
+		s->flags = 0;
+		s->len = 0;
+	}
+}
+
+static __always_inline void section_end(struct buffer *b, u16 flags)
+{
+	u32 at = b->section;
+
+	if (at < BUFFER_DATA) {
+		struct section *s = (void *)&b->data[at];
+		s->flags = flags;
+		s->len = b->off - at - sizeof(*s);
+	}
+	align8(b);
+}

@@ -1,0 +1,30 @@
+//! The sensor: eBPF programs that see what processes do, and the thread that reads what they say.
+//!
+//! [`Sensor::open`] chooses the [`Tier`] by loading a tiny real program of each kind and loads the programs of that tier;
+//! [`Sensor::apply`] attaches those that the rules need and sets the kernel's filters; [`Sensor::start`] begins to deliver
+//! [`Capture`](atalaya_model::capture::Capture)s in the order of time. `bpf/` holds the programs, one topic a file; `bpf/atalaya.h` is the
+//! only definition of what crosses the boundary.
+//!
+//! The kernel side writes records into two rings: life-cycle records into *vital*, all else into *bulk*, so that a flood of file events
+//! cannot push an exec out. [`decode`](mod@decode) turns bytes into records, and `assemble` joins what one call left in several.
+
+pub mod assemble;
+pub mod decode;
+mod error;
+mod filters;
+#[allow(
+    missing_docs,
+    reason = "mirrors bpf/atalaya.h, where each field is explained"
+)]
+mod layout;
+mod programs;
+mod reader;
+mod sensor;
+pub mod syscalls;
+mod tier;
+
+pub use error::Error;
+pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
+pub use tier::{Choice, Tier};
+
+pub(crate) static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o"));

@@ -1,0 +1,248 @@
+//! The reader: one thread that empties both rings by timer and delivers captures in the order of time.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use atalaya_model::capture::Capture;
+use libbpf_rs::{MapHandle, RingBufferBuilder};
+
+use crate::assemble::Assembler;
+use crate::decode::{Record, decode};
+use crate::error::{Context, Error};
+
+/// Between two looks while events come, and at most when they do not.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(16);
+/// Records of the bulk ring taken at one look. What stays waits for the next, and life-cycle records younger than the last one taken wait with it.
+const BULK_BATCH: usize = 8192;
+
+/// What the reader has seen; shared with who asks.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderStats {
+    pub(crate) received: [AtomicU64; 2],
+    pub(crate) malformed: AtomicU64,
+    pub(crate) dropped_parts: AtomicU64,
+}
+
+/// The running thread; dropping it stops and joins it.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    pub(crate) fn start(
+        vital: MapHandle,
+        bulk: MapHandle,
+        stats: Arc<ReaderStats>,
+        sink: Box<dyn FnMut(Capture) + Send>,
+    ) -> Result<Self, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("reader".into())
+            .spawn({
+                let stop = Arc::clone(&stop);
+                move || {
+                    let outcome = run(&vital, &bulk, &stats, sink, &stop, || {
+                        let _ = ready.send(Ok(()));
+                    });
+                    if let Err(error) = outcome {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })
+            .map_err(Error::Thread)?;
+        let reader = Self {
+            stop,
+            thread: Some(thread),
+        };
+        is_ready
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Load("the reader ended at once".into())))?;
+        Ok(reader)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the reader thread had panicked");
+        }
+    }
+}
+
+fn run(
+    vital: &MapHandle,
+    bulk: &MapHandle,
+    stats: &ReaderStats,
+    mut sink: Box<dyn FnMut(Capture) + Send>,
+    stop: &AtomicBool,
+    ready: impl FnOnce(),
+) -> Result<(), Error> {
+    let taken = RefCell::new(Vec::<Record>::new());
+    let take = |ring: usize| {
+        let taken = &taken;
+        move |bytes: &[u8]| {
+            stats.received[ring].fetch_add(1, Ordering::Relaxed);
+            match decode(bytes) {
+                Ok(record) => taken.borrow_mut().push(record),
+                Err(reason) => {
+                    if stats.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
+                        tracing::warn!(
+                            "a record of the kernel side is {reason}; it is skipped, and further ones are only counted"
+                        );
+                    }
+                }
+            }
+            0
+        }
+    };
+    let ring = |map: &MapHandle, index: usize| {
+        let mut builder = RingBufferBuilder::new();
+        builder
+            .add(map, take(index))
+            .context(|| "add a ring".into())?;
+        builder.build().context(|| "open a ring".into())
+    };
+    let vital = ring(vital, 0)?;
+    let bulk = ring(bulk, 1)?;
+    ready();
+
+    let mut merge = Merge::default();
+    let mut assembler = Assembler::default();
+    let mut pause = SHORTEST;
+    while !stop.load(Ordering::Relaxed) {
+        vital.consume_raw();
+        merge.vital_before(&mut taken.borrow_mut());
+        bulk.consume_raw_n(BULK_BATCH);
+        let capped = taken.borrow().len() >= BULK_BATCH;
+        merge.bulk(&mut taken.borrow_mut(), capped);
+        vital.consume_raw();
+        merge.vital_after(&mut taken.borrow_mut());
+        let mut any = false;
+        for record in merge.due() {
+            any = true;
+            if let Some(capture) = assembler.feed(record) {
+                sink(capture);
+            }
+        }
+        stats
+            .dropped_parts
+            .store(assembler.dropped, Ordering::Relaxed);
+        if capped {
+            continue;
+        }
+        pause = if any || merge.holds() {
+            SHORTEST
+        } else {
+            (pause * 2).min(LONGEST)
+        };
+        std::thread::sleep(pause);
+    }
+    Ok(())
+}
+
+/// Puts the records of both rings into one order.
+///
+/// A thread that opens a file and then execs has written the open first, and the rule engine must see it first. So the vital ring is read
+/// before and after the bulk ring. What was there before goes out with the bulk; what came after goes out only up to the time of the last
+/// bulk record, since a bulk record older than it may not have been read yet. The rest waits for the next look.
+#[derive(Debug, Default)]
+struct Merge {
+    held: VecDeque<Record>,
+    batch: Vec<Record>,
+    /// Records up to here go out.
+    until_ns: u64,
+}
+
+impl Merge {
+    fn vital_before(&mut self, taken: &mut Vec<Record>) {
+        self.batch.extend(self.held.drain(..));
+        self.batch.append(taken);
+    }
+
+    fn bulk(&mut self, taken: &mut Vec<Record>, capped: bool) {
+        let last = taken.iter().map(|r| r.header.time_ns).max().unwrap_or(0);
+        let before = self
+            .batch
+            .iter()
+            .map(|r| r.header.time_ns)
+            .max()
+            .unwrap_or(0);
+        self.until_ns = if capped { last } else { last.max(before) };
+        self.batch.append(taken);
+    }
+
+    fn vital_after(&mut self, taken: &mut Vec<Record>) {
+        self.batch.append(taken);
+    }
+
+    fn due(&mut self) -> impl Iterator<Item = Record> + use<> {
+        // Stable: records of one thread keep their order even within the clock's resolution.
+        self.batch.sort_by_key(|r| r.header.time_ns);
+        let split = self
+            .batch
+            .partition_point(|r| r.header.time_ns <= self.until_ns);
+        self.held.extend(self.batch.drain(split..));
+        std::mem::take(&mut self.batch).into_iter()
+    }
+
+    fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atalaya_model::capture::{Body, Header};
+
+    use super::*;
+    use crate::decode::Part;
+
+    fn record(time_ns: u64) -> Record {
+        Record {
+            header: Header {
+                time_ns,
+                ..Header::default()
+            },
+            ring: 0,
+            part: Part::Whole(Body::Heartbeat(time_ns)),
+        }
+    }
+
+    fn times(merge: &mut Merge) -> Vec<u64> {
+        merge.due().map(|r| r.header.time_ns).collect()
+    }
+
+    #[test]
+    fn an_exec_after_an_unread_open_waits_for_it() {
+        let mut merge = Merge::default();
+        merge.vital_before(&mut vec![record(1)]);
+        merge.bulk(&mut vec![record(5)], false);
+        merge.vital_after(&mut vec![record(4), record(9)]);
+        assert_eq!(times(&mut merge), [1, 4, 5]);
+        assert!(merge.holds());
+        merge.vital_before(&mut vec![]);
+        merge.bulk(&mut vec![record(8)], false);
+        merge.vital_after(&mut vec![]);
+        assert_eq!(times(&mut merge), [8, 9]);
+    }
+
+    #[test]
+    fn a_backlog_of_files_holds_younger_execs_back() {
+        let mut merge = Merge::default();
+        merge.vital_before(&mut vec![record(1), record(100)]);
+        merge.bulk(&mut vec![record(2), record(50)], true);
+        merge.vital_after(&mut vec![record(120)]);
+        assert_eq!(times(&mut merge), [1, 2, 50]);
+    }
+}

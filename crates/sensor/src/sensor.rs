@@ -1,0 +1,571 @@
+//! The sensor itself: loads the object, attaches what the rules want, and reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
+use libbpf_rs::btf::Btf;
+use libbpf_rs::{
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
+};
+use rustc_hash::FxHashMap;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::{Context, Error};
+use crate::filters::{FilterMaps, name_key, name_value, path_key, path_value};
+use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
+use crate::programs::{ALTERNATIVES, PROGRAMS, Place, Program};
+use crate::reader::{Reader, ReaderStats};
+use crate::syscalls;
+use crate::tier::{self, Choice, Tier};
+
+/// The comm that asks for a heartbeat starts with this.
+const HEARTBEAT_TAG: &[u8; 4] = b"ahb:";
+/// Entries of the loss map beyond which those that no longer change are removed.
+const LOSSES_KEPT: usize = 2048;
+
+/// How the sensor is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Size of the bulk ring in bytes; rounded up to a power of two of pages. 4 MiB hold ten thousand file events.
+    pub bulk_bytes: u32,
+    /// Size of the vital ring in bytes.
+    pub vital_bytes: u32,
+    /// The tier to use; `None` for the best that the kernel offers.
+    pub tier: Option<Tier>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bulk_bytes: 4 << 20,
+            vital_bytes: 2 << 20,
+            tier: None,
+        }
+    }
+}
+
+/// What the rules want to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// The kinds that some rule is about, and what of each. Forks, execs and exits always come.
+    pub approvers: BTreeMap<CaptureKind, Approvers>,
+    /// Failed calls of every errno, not only EACCES and EPERM.
+    pub capture_all_errors: bool,
+}
+
+/// A hook that this kernel does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingHook {
+    /// The kernel function or tracepoint.
+    pub hook: &'static str,
+    /// Why it is missing.
+    pub reason: String,
+    /// The kinds that are seen less well without it, or not at all.
+    pub kinds: Vec<CaptureKind>,
+    /// Whether those kinds are not seen at all.
+    pub fatal: bool,
+}
+
+/// Counters of one kind of event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that the kernel side sent.
+    pub sent: u64,
+    /// Records that found no place in the ring.
+    pub lost: u64,
+    /// Of the lost, those that found no buffer to be built in.
+    pub busy: u64,
+}
+
+/// The sensor's state, for `status`.
+#[derive(Debug, Clone)]
+pub struct SensorReport {
+    /// The tier and why.
+    pub choice: Choice,
+    /// Programs that are attached.
+    pub attached: Vec<&'static str>,
+    /// What is missing.
+    pub missing: Vec<MissingHook>,
+    /// By kind.
+    pub counters: BTreeMap<CaptureKind, Counters>,
+    /// Records read, per ring (vital, bulk).
+    pub received: [u64; 2],
+    /// Ring sizes in bytes (vital, bulk).
+    pub ring_bytes: [u32; 2],
+    /// Records that could not be decoded.
+    pub malformed: u64,
+    /// Parts that waited for a call that never ended.
+    pub dropped_parts: u64,
+}
+
+/// The sensor. Dropping it detaches everything and ends the reader.
+pub struct Sensor {
+    // Fields drop in this order: the hooks first, so that nothing is written that nobody reads.
+    links: BTreeMap<&'static str, Link>,
+    reader: Option<Reader>,
+    object: Object,
+    choice: Choice,
+    missing: Vec<MissingHook>,
+    loaded: BTreeSet<&'static str>,
+    maps: FilterMaps,
+    stats: Arc<ReaderStats>,
+    ring_bytes: [u32; 2],
+    seen_losses: FxHashMap<(u64, u32), u64>,
+}
+
+impl fmt::Debug for Sensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sensor")
+            .field("choice", &self.choice)
+            .field("attached", &self.links.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sensor {
+    /// Chooses the tier and loads its programs; nothing is attached yet.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
+            tracing::debug!("{}", text.trim_end())
+        })));
+        let btf = Btf::from_vmlinux().map_err(|error| Error::NoBtf(error.to_string()))?;
+        let choice = tier::choose(options.tier)?;
+        let mut missing = Vec::new();
+        let mut wanted: Vec<&'static Program> = PROGRAMS
+            .iter()
+            .filter(|p| belongs(p.place, &choice))
+            .collect();
+        wanted.retain(|program| {
+            let met = program.needs.met(&btf);
+            if !met {
+                miss(&mut missing, program, "this kernel has no such hook".into());
+            }
+            met
+        });
+        drop(btf);
+        forgive_alternatives(&mut missing, &wanted);
+        let ring_bytes = [
+            ring_size(options.vital_bytes),
+            ring_size(options.bulk_bytes),
+        ];
+        let object = match load(&wanted, ring_bytes) {
+            Ok(object) => object,
+            Err(whole) => {
+                // One program that the verifier of this kernel refuses must not take the others along: find it.
+                tracing::warn!(
+                    "the programs do not load together ({whole}); looking for those that do"
+                );
+                wanted.retain(|program| match load(&[program], ring_bytes) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        miss(
+                            &mut missing,
+                            program,
+                            format!("the kernel refuses it: {error}"),
+                        );
+                        false
+                    }
+                });
+                if wanted.is_empty() {
+                    return Err(Error::NoBpf(whole));
+                }
+                load(&wanted, ring_bytes).map_err(Error::Load)?
+            }
+        };
+        Ok(Self {
+            links: BTreeMap::new(),
+            reader: None,
+            object,
+            choice,
+            missing,
+            loaded: wanted.iter().map(|p| p.name).collect(),
+            maps: FilterMaps::default(),
+            stats: Arc::default(),
+            ring_bytes,
+            seen_losses: FxHashMap::default(),
+        })
+    }
+
+    /// Brings filters and hooks in line with the rules. New filters are in force before old ones go. Gives the kinds that are wanted and that
+    /// this kernel cannot show.
+    pub fn apply(&mut self, interest: &Interest) -> Result<BTreeMap<CaptureKind, String>, Error> {
+        let settings = Settings {
+            own_pid: std::process::id(),
+            all_errors: interest.capture_all_errors.into(),
+            heartbeat_tag: u32::from_le_bytes(*HEARTBEAT_TAG),
+            reserved: 0,
+        };
+        self.update("settings", &0u32.to_le_bytes(), settings.as_bytes())?;
+
+        let new = FilterMaps::new(&interest.approvers);
+        for ((kind, role, name), value) in &new.names {
+            // A name that stays may lose flags only after the filter has changed; until then it has both.
+            let old = self
+                .maps
+                .names
+                .get(&(*kind, *role, name.clone()))
+                .copied()
+                .unwrap_or_default();
+            self.update(
+                "names",
+                name_key(*kind, *role, name).as_bytes(),
+                name_value((value.0 | old.0, value.1 | old.1)).as_bytes(),
+            )?;
+        }
+        for ((kind, hash, len), value) in &new.paths {
+            let old = self
+                .maps
+                .paths
+                .get(&(*kind, *hash, *len))
+                .copied()
+                .unwrap_or_default();
+            self.update(
+                "paths",
+                path_key(*kind, *hash, *len).as_bytes(),
+                path_value((value.0 | old.0, value.1 | old.1)).as_bytes(),
+            )?;
+        }
+        for (kind, filter) in &new.filters {
+            self.update(
+                "filters",
+                &kind.to_le_bytes(),
+                filter.to_layout().as_bytes(),
+            )?;
+        }
+        self.update_syscalls(&new)?;
+        let unavailable = self.attach(&interest.approvers)?;
+
+        let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
+            .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));
+        for kind in self
+            .maps
+            .filters
+            .keys()
+            .filter(|kind| !new.filters.contains_key(kind))
+        {
+            self.update("filters", &kind.to_le_bytes(), off.as_bytes())?;
+        }
+        for key in self
+            .maps
+            .names
+            .keys()
+            .filter(|key| !new.names.contains_key(key))
+        {
+            self.delete("names", name_key(key.0, key.1, &key.2).as_bytes());
+        }
+        for key in self
+            .maps
+            .paths
+            .keys()
+            .filter(|key| !new.paths.contains_key(key))
+        {
+            self.delete("paths", path_key(key.0, key.1, key.2).as_bytes());
+        }
+        for ((kind, role, name), value) in new
+            .names
+            .iter()
+            .filter(|(key, value)| self.maps.names.get(*key).is_some_and(|old| old != *value))
+        {
+            self.update(
+                "names",
+                name_key(*kind, *role, name).as_bytes(),
+                name_value(*value).as_bytes(),
+            )?;
+        }
+        for ((kind, hash, len), value) in new
+            .paths
+            .iter()
+            .filter(|(key, value)| self.maps.paths.get(*key).is_some_and(|old| old != *value))
+        {
+            self.update(
+                "paths",
+                path_key(*kind, *hash, *len).as_bytes(),
+                path_value(*value).as_bytes(),
+            )?;
+        }
+        self.maps = new;
+        Ok(unavailable)
+    }
+
+    /// Starts to deliver, on a thread of its own. What was captured since `apply` comes, too.
+    pub fn start(&mut self, sink: Box<dyn FnMut(Capture) + Send>) -> Result<(), Error> {
+        let vital =
+            MapHandle::try_from(&self.map("vital")?).context(|| "open the vital ring".into())?;
+        let bulk =
+            MapHandle::try_from(&self.map("bulk")?).context(|| "open the bulk ring".into())?;
+        self.reader = Some(Reader::start(vital, bulk, Arc::clone(&self.stats), sink)?);
+        Ok(())
+    }
+
+    /// The losses since the last call.
+    pub fn take_losses(&mut self) -> Vec<Loss> {
+        let Ok(map) = self.map("losses") else {
+            return Vec::new();
+        };
+        let mut losses = Vec::new();
+        let mut now = FxHashMap::default();
+        for key in map.keys().collect::<Vec<_>>() {
+            let Ok(k) = LossKey::read_from_bytes(&key) else {
+                continue;
+            };
+            let Ok(Some(value)) = map.lookup(&key, MapFlags::ANY) else {
+                continue;
+            };
+            let count = u64_of(&value);
+            let before = self.seen_losses.get(&(k.cgroup_id, k.kind)).copied();
+            if let Some(kind) = reported_kind(k.kind)
+                && count > before.unwrap_or(0)
+            {
+                losses.push(Loss {
+                    kind,
+                    cgroup_id: k.cgroup_id,
+                    count: count - before.unwrap_or(0),
+                });
+            }
+            if before == Some(count) && self.seen_losses.len() > LOSSES_KEPT {
+                let _ = map.delete(&key); // a cgroup that is gone, most likely
+            } else {
+                now.insert((k.cgroup_id, k.kind), count);
+            }
+        }
+        self.seen_losses = now;
+        losses
+    }
+
+    /// Has the kernel send a heartbeat with this number (up to 10^11): the calling thread renames itself for a moment.
+    pub fn heartbeat(&self, number: u64) -> Result<(), Error> {
+        let set = |name: &std::ffi::CStr| nix::sys::prctl::set_name(name);
+        let former = nix::sys::prctl::get_name().unwrap_or_default();
+        let tag = String::from_utf8_lossy(HEARTBEAT_TAG);
+        let name = std::ffi::CString::new(format!("{tag}{}", number % 100_000_000_000))
+            .unwrap_or_default();
+        set(&name).map_err(|errno| Error::Thread(errno.into()))?;
+        set(&former).map_err(|errno| Error::Thread(errno.into()))
+    }
+
+    /// The state, for `status`.
+    pub fn report(&self) -> SensorReport {
+        let mut counters = BTreeMap::new();
+        for kind in CAPTURE_KINDS {
+            if let Some(count) = self.counters(kind as u32) {
+                counters.insert(kind, count);
+            }
+        }
+        SensorReport {
+            choice: self.choice.clone(),
+            attached: self.links.keys().copied().collect(),
+            missing: self.missing.clone(),
+            counters,
+            received: [0, 1].map(|ring| self.stats.received[ring].load(Ordering::Relaxed)),
+            ring_bytes: self.ring_bytes,
+            malformed: self.stats.malformed.load(Ordering::Relaxed),
+            dropped_parts: self.stats.dropped_parts.load(Ordering::Relaxed),
+        }
+    }
+
+    fn counters(&self, kind: u32) -> Option<Counters> {
+        let per_cpu = self
+            .map("counts")
+            .ok()?
+            .lookup_percpu(&kind.to_le_bytes(), MapFlags::ANY)
+            .ok()??;
+        let mut sum = [0u64; COUNTERS];
+        for cpu in per_cpu {
+            for (total, value) in sum.iter_mut().zip(cpu.chunks_exact(8)) {
+                *total += u64_of(value);
+            }
+        }
+        Some(Counters {
+            sent: sum[0],
+            lost: sum[1],
+            busy: sum[2],
+        })
+    }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, Error> {
+        self.object
+            .maps()
+            .find(|map| map.name() == name)
+            .ok_or_else(|| Error::Load(format!("the object has no map '{name}'")))
+    }
+
+    fn update(&self, map: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.map(map)?
+            .update(key, value, MapFlags::ANY)
+            .context(|| format!("update map {map}"))
+    }
+
+    fn delete(&self, map: &str, key: &[u8]) {
+        if let Ok(map) = self.map(map) {
+            let _ = map.delete(key); // already gone is as good
+        }
+    }
+
+    /// The table that says in one load whether a system call is of interest.
+    fn update_syscalls(&self, new: &FilterMaps) -> Result<(), Error> {
+        let wanted = |kind: CaptureKind| {
+            new.filters.contains_key(&(kind as u32))
+                || kind == CaptureKind::Unlink
+                    && new.filters.contains_key(&(CaptureKind::Rmdir as u32))
+        };
+        let mut table: BTreeMap<u32, SyscallShape> = BTreeMap::new();
+        let empty = SyscallShape {
+            native: 0,
+            compat: 0,
+            native_kind: 0,
+            compat_kind: 0,
+        };
+        for call in syscalls::NATIVE {
+            let entry = table.entry(call.number).or_insert(empty);
+            if wanted(call.kind) {
+                (entry.native, entry.native_kind) = (call.shape as u8, call.kind as u8);
+            }
+        }
+        for call in syscalls::COMPAT {
+            let entry = table.entry(call.number).or_insert(empty);
+            if wanted(call.kind) {
+                (entry.compat, entry.compat_kind) = (call.shape as u8, call.kind as u8);
+            }
+        }
+        for (number, shape) in table {
+            self.update("syscalls", &number.to_le_bytes(), shape.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs that the wanted kinds need, and detaches the others.
+    fn attach(
+        &mut self,
+        approvers: &BTreeMap<CaptureKind, Approvers>,
+    ) -> Result<BTreeMap<CaptureKind, String>, Error> {
+        let needed = |program: &Program| {
+            program.place == Place::Always
+                || program
+                    .kinds
+                    .iter()
+                    .any(|kind| approvers.contains_key(kind) || *kind == CaptureKind::Exec)
+        };
+        let mut unavailable = BTreeMap::new();
+        for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
+            if !needed(program) {
+                self.links.remove(program.name);
+                continue;
+            }
+            if self.links.contains_key(program.name) {
+                continue;
+            }
+            let mut found = self.object.progs_mut();
+            let Some(p) = found.find(|p| p.name() == program.name) else {
+                continue;
+            };
+            match p.attach() {
+                Ok(link) => {
+                    self.links.insert(program.name, link);
+                }
+                Err(error) => miss(
+                    &mut self.missing,
+                    program,
+                    format!("it does not attach: {error}"),
+                ),
+            }
+        }
+        for missing in self.missing.iter().filter(|m| m.fatal) {
+            for kind in missing
+                .kinds
+                .iter()
+                .filter(|kind| approvers.contains_key(kind))
+            {
+                unavailable.insert(
+                    *kind,
+                    format!("{} is missing: {}", missing.hook, missing.reason),
+                );
+            }
+        }
+        Ok(unavailable)
+    }
+}
+
+fn belongs(place: Place, choice: &Choice) -> bool {
+    match place {
+        Place::Always => true,
+        Place::In(tier) => tier == choice.tier,
+        Place::SecurityFentry => choice.tier == Tier::Lsm && !choice.bpf_lsm,
+        Place::SecurityLsm => choice.tier == Tier::Lsm && choice.bpf_lsm,
+    }
+}
+
+fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
+    let hook = program.needs.hook();
+    if !missing.iter().any(|m| m.hook == hook) {
+        missing.push(MissingHook {
+            hook,
+            reason,
+            kinds: program.kinds.to_vec(),
+            fatal: !program.optional,
+        });
+    }
+}
+
+fn forgive_alternatives(missing: &mut Vec<MissingHook>, wanted: &[&Program]) {
+    let there = |name: &str| wanted.iter().any(|p| p.name == name);
+    let hook = |name: &str| {
+        PROGRAMS
+            .iter()
+            .find(|p| p.name == name)
+            .map(|p| p.needs.hook())
+    };
+    for (new, old) in ALTERNATIVES {
+        if there(new) || there(old) {
+            missing.retain(|m| Some(m.hook) != hook(new) && Some(m.hook) != hook(old));
+        }
+    }
+}
+
+fn load(programs: &[&Program], ring_bytes: [u32; 2]) -> Result<Object, String> {
+    let mut builder = ObjectBuilder::default();
+    let mut open: OpenObject = builder
+        .open_memory(crate::OBJECT)
+        .map_err(|error| error.to_string())?;
+    for mut program in open.progs_mut() {
+        let wanted = programs.iter().any(|p| program.name() == p.name);
+        program.set_autoload(wanted);
+    }
+    let cpus = libbpf_rs::num_possible_cpus().map_err(|error| error.to_string())?;
+    for mut map in open.maps_mut() {
+        let entries = match map.name().to_str() {
+            Some("vital") => ring_bytes[0],
+            Some("bulk") => ring_bytes[1],
+            Some("buffers") => (cpus * BUFFERS_PER_CPU) as u32,
+            _ => continue,
+        };
+        map.set_max_entries(entries)
+            .map_err(|error| error.to_string())?;
+    }
+    open.load().map_err(|error| error.to_string())
+}
+
+/// See `bpf/record.h`.
+const BUFFERS_PER_CPU: usize = 3;
+
+fn ring_size(bytes: u32) -> u32 {
+    bytes.clamp(256 << 10, 1 << 30).next_power_of_two()
+}
+
+fn u64_of(bytes: &[u8]) -> u64 {
+    bytes
+        .first_chunk()
+        .map(|b| u64::from_ne_bytes(*b))
+        .unwrap_or_default()
+}
+
+/// Parts of a capture are not known outside: a lost part makes its capture poorer, and counts as a lost one of its kind.
+fn reported_kind(kind: u32) -> Option<CaptureKind> {
+    match u16::try_from(kind).ok()? {
+        layout::KIND_SCRIPT => Some(CaptureKind::Exec),
+        layout::KIND_OBJECT | layout::KIND_URING => Some(CaptureKind::Open),
+        kind => CaptureKind::from_number(kind),
+    }
+}
