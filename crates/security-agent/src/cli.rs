@@ -1,0 +1,225 @@
+//! Arguments, and what each command needs before it runs.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use atalaya_api::Client;
+use atalaya_config::{Config, Loaded, Program, Severity, Sources};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{events, policy, process_cache, self_test, start, status};
+
+/// The unprivileged half of Atalaya: takes events from system-probe and stores them; asks system-probe for its state.
+#[derive(Parser)]
+#[command(name = "security-agent", version, disable_version_flag = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Configuration file, or a directory with security-agent.yaml and system-probe.yaml. May be given several times;
+    /// the last one wins
+    #[arg(
+        short = 'c',
+        long = "cfgpath",
+        visible_alias = "config",
+        value_name = "FILE",
+        global = true
+    )]
+    config: Vec<PathBuf>,
+    /// Another configuration file, that of system-probe
+    #[arg(long, value_name = "FILE", global = true)]
+    sysprobe_config: Option<PathBuf>,
+    /// No colours
+    #[arg(short = 'n', long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take events from system-probe and store them, until stopped
+    Start,
+    /// Print the version
+    Version,
+    /// Tell the state of system-probe; exits with 1 when it is not healthy, with 2 when it cannot be reached
+    Status {
+        /// As JSON
+        #[arg(long, short = 'j')]
+        json: bool,
+    },
+    /// Runtime security commands
+    #[command(subcommand)]
+    Runtime(Runtime),
+}
+
+#[derive(Subcommand)]
+enum Runtime {
+    /// Let system-probe prove that it sees events
+    SelfTest,
+    /// Policies
+    #[command(subcommand)]
+    Policy(Policy),
+    /// The process tree
+    #[command(subcommand)]
+    ProcessCache(ProcessCache),
+    /// Show events as they come
+    Events {
+        /// As JSON lines, also on a terminal
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Policy {
+    /// Check policy files, or what system-probe has loaded; exits with 1 when there are errors
+    Check {
+        /// Directory of the policy files
+        #[arg(long, value_name = "DIR", conflicts_with = "loaded_policies")]
+        policies_dir: Option<PathBuf>,
+        /// Ask system-probe what it has loaded
+        #[arg(long)]
+        loaded_policies: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let system-probe read the policy files again
+    Reload,
+}
+
+#[derive(Subcommand)]
+enum ProcessCache {
+    /// Write the process tree to a file
+    Dump {
+        /// Form of the file
+        #[arg(long, value_enum, default_value_t = DumpFormat::Dot)]
+        format: DumpFormat,
+        /// With the arguments of each process
+        #[arg(long)]
+        with_args: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum DumpFormat {
+    Dot,
+    Json,
+}
+
+impl Global {
+    /// Reads the configuration. Problems go to stderr, unless the caller logs them.
+    fn load(&self, print_problems: bool) -> Result<Loaded> {
+        let mut files = self.config.iter();
+        let mut sources =
+            Sources::standard(Program::SecurityAgent, files.next().map(PathBuf::as_path));
+        sources.files.extend(files.map(|f| (f.clone(), true)));
+        if let Some(file) = &self.sysprobe_config {
+            sources.files.insert(0, (file.clone(), true));
+        }
+        let loaded = sources.load()?;
+        if print_problems {
+            let problems = loaded.problems.iter();
+            for problem in problems.filter(|p| p.severity >= Severity::Warning) {
+                eprintln!("{}", atalaya_api::sanitize(&problem.to_string()));
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn config(&self) -> Result<Config> {
+        Ok(self.load(true)?.config)
+    }
+
+    /// Whether to print colours.
+    fn color(&self) -> bool {
+        !self.no_color
+            && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            && std::io::stdout().is_terminal()
+    }
+}
+
+/// Runs the command, and prints what went wrong: one line, the chain of causes.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("Error: {}", atalaya_api::sanitize(&format!("{e:#}")));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<ExitCode> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Version => {
+            out(&format!("security-agent {}\n", env!("CARGO_PKG_VERSION")));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Start => start::run(global.load(false)?),
+        Command::Status { json } => {
+            let config = global.config()?;
+            runtime()?.block_on(status::run(&config, *json, global.color()))
+        }
+        Command::Runtime(command) => {
+            let config = global.config()?;
+            match command {
+                Runtime::Policy(Policy::Check {
+                    loaded_policies: false,
+                    policies_dir,
+                    json,
+                }) => policy::check(
+                    policies_dir.as_deref().unwrap_or(&config.policies_dir),
+                    &config,
+                    *json,
+                ),
+                _ => runtime()?.block_on(ask(command, &config, global.color())),
+            }
+        }
+    }
+}
+
+/// The commands that talk to system-probe.
+async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode> {
+    match command {
+        Runtime::SelfTest => self_test::run(&config.socket).await,
+        Runtime::Policy(Policy::Check { json, .. }) => policy::loaded(&config.socket, *json).await,
+        Runtime::Policy(Policy::Reload) => policy::reload(&config.socket).await,
+        Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
+            process_cache::dump(&config.socket, *format, *with_args).await
+        }
+        Runtime::Events { json } => events::run(&config.socket, *json, color).await,
+    }
+}
+
+/// Prints to stdout. That nobody reads it any more (`| head`) is no error.
+pub(crate) fn out(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// One thread is enough for a client.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")
+}
+
+/// Connects, or says how to mend it.
+pub(crate) async fn connect(socket: &std::path::Path) -> Result<Client> {
+    Ok(Client::connect(socket).await?)
+}
+
+/// The error a server answered with, without gRPC's own words.
+pub(crate) fn answer(what: &str, status: &tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{what}: {}", status.message())
+}

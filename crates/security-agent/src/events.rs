@@ -1,0 +1,72 @@
+//! `runtime events`: events as they come.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use atalaya_api::proto::{GetEventStreamParams, SecurityEventMessage};
+use atalaya_api::{Client, sanitize_json};
+
+use crate::cli::{answer, connect};
+use crate::line::{Style, render};
+
+/// Shows events until interrupted, or until nobody reads them any more. A probe that restarts is waited for.
+pub(crate) async fn run(socket: &Path, json: bool, color: bool) -> Result<ExitCode> {
+    let terminal = io::stdout().is_terminal();
+    let form = if json || !terminal {
+        Form::Json { terminal }
+    } else {
+        Form::Line(Style { color })
+    };
+    // The first time a probe that is not there is an error; later it is one that restarts.
+    let mut client = connect(socket).await?;
+    loop {
+        let params = GetEventStreamParams {
+            consumer: String::new(),
+            live: true,
+        };
+        let opened = client.events.get_event_stream(params).await;
+        let mut stream = opened
+            .map_err(|e| answer("cannot get events", &e))?
+            .into_inner();
+        while let Ok(Some(message)) = stream.message().await {
+            if message.missed > 0 {
+                eprintln!(
+                    "({} events were missed: this reader is too slow)",
+                    message.missed
+                );
+            }
+            match show(&message, form) {
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                result => result?,
+            }
+        }
+        eprintln!("(system-probe went away; waiting for it)");
+        client = Client::connect_patiently(socket, |_, _| {}).await;
+        eprintln!("(connected again)");
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Json { terminal: bool },
+    Line(Style),
+}
+
+fn show(message: &SecurityEventMessage, form: Form) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match form {
+        Form::Line(style) => writeln!(out, "{}", render(message, style))?,
+        Form::Json { terminal: false } => {
+            out.write_all(&message.data)?;
+            out.write_all(b"\n")?;
+        }
+        Form::Json { terminal: true } => writeln!(
+            out,
+            "{}",
+            sanitize_json(&String::from_utf8_lossy(&message.data))
+        )?,
+    }
+    out.flush()
+}
