@@ -14,10 +14,10 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// The pages: file below `docs/reference`, and the example program that prints it.
-const PAGES: [(&str, &str, &str); 2] = [
-    ("configuration.md", "atalaya-config", "reference"),
-    ("fields.md", "atalaya-model", "reference"),
+/// The pages: file below `docs/reference`, and what the example program `reference` calls them.
+const PAGES: [(&str, &str); 2] = [
+    ("configuration.md", "configuration"),
+    ("fields.md", "fields"),
 ];
 
 /// What `docs` does.
@@ -55,14 +55,16 @@ pub(crate) fn check() -> Result<()> {
 fn pages() -> Result<Vec<(PathBuf, String)>> {
     PAGES
         .into_iter()
-        .map(|(file, package, example)| {
+        .map(|(file, page)| {
             let text = output(cargo().args([
                 "run",
                 "--quiet",
                 "--package",
-                package,
+                "xtask",
                 "--example",
-                example,
+                "reference",
+                "--",
+                page,
             ]))?;
             Ok((root().join("docs/reference").join(file), text))
         })

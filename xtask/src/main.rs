@@ -1,8 +1,12 @@
 //! The developer's commands: `cargo xtask COMMAND`, or `./dev COMMAND`, which installs what is missing first.
 #![forbid(unsafe_code)]
 
+mod bench;
+mod daemons;
 mod docs;
 mod fuzz;
+mod reap;
+mod run;
 mod test;
 mod util;
 mod vm;
@@ -21,22 +25,32 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build, start both programs with the shipped policy, and show live events until Ctrl-C.
+    Run(run::Args),
     /// Run every check and test; the last line counts them.
     Test(test::Args),
     /// Run the end-to-end tests, or a command, on stock Debian kernels in QEMU.
     Vmtest(vm::Args),
+    /// Measure what the agent costs on this kernel.
+    Bench(bench::Args),
     /// Fuzz the parsers of hostile input for a bounded time.
     Fuzz(fuzz::Args),
     /// Write the generated reference pages anew.
     Docs(docs::Args),
+    /// Clean up after a command that was killed (started by the commands themselves).
+    #[command(hide = true)]
+    Reap(reap::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
         Command::Vmtest(args) => vm::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Docs(args) => docs::main(&args),
+        Command::Reap(args) => reap::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

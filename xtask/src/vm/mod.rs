@@ -73,16 +73,16 @@ impl Job {
 /// What `vmtest` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let jobs = jobs(&args.kernel, args.lsm)?;
-    let mut payload = image::Payload::default();
+    let mut payload = Payload::default();
     for copy in &args.copies {
         payload.add(copy)?;
     }
     let script = if args.command.is_empty() {
-        image::add_suite(&mut payload)?;
-        image::suite_script(&args.test_args)
+        add_suite(&mut payload)?;
+        suite_script(&args.test_args)
     } else {
         if !args.bare {
-            image::add_suite(&mut payload)?;
+            add_suite(&mut payload)?;
         }
         args.command.join(" ")
     };
@@ -132,7 +132,7 @@ fn jobs(series: &str, lsm: Lsm) -> Result<Vec<Job>> {
 /// Runs one virtual machine: makes what is missing, boots, retries once when the machine and not the test failed.
 pub(crate) fn run(
     job: &Job,
-    payload: &image::Payload,
+    payload: &Payload,
     script: &str,
     timeout: Duration,
     line: &dyn Fn(&str),
