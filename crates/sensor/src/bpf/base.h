@@ -13,7 +13,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define LOAD(type, ptr, field)                                                                          \
 	({                                                                                              \
-		const void *__p = (ptr);                                                                \
+		const void *__p = (const void *)(ptr);                                                  \
 		__typeof__(((type *)0)->field) __v;                                                     \
 		if (bpf_ksym_exists(bpf_rdonly_cast))                                                   \
 			__v = ((type *)bpf_rdonly_cast(__p, bpf_core_type_id_kernel(type)))->field;     \
@@ -21,13 +21,28 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 			bpf_core_read(&__v, sizeof(__v), &((type *)__p)->field);                        \
 		__v;                                                                                    \
 	})
-/* A subprogram: the stack of one program is 512 bytes, and the verifier walks a subprogram with each caller's knowledge. */
-#define SUBPROGRAM static __noinline
+/*
+ * A subprogram that the verifier checks once and on its own, instead of again at each call: what keeps the whole object at a few ten thousand
+ * instructions to verify and not a million. The price: it takes numbers and memory only. So kernel objects travel as numbers, which LOAD()
+ * takes as well, and pointers to our own memory must be checked for null.
+ */
+#define SUBPROGRAM __noinline
+typedef u64 kptr;
+
+/* The number of a pointer: the verifier lets no pointer pass for one, so it is read back from the stack. */
+static __always_inline kptr number_of(const void *ptr)
+{
+	const void *slot = ptr;
+	kptr number = 0;
+
+	bpf_probe_read_kernel(&number, sizeof(number), &slot);
+	return number;
+}
 
 /* The address of an embedded struct; nothing is loaded. */
 #define ADDR(type, ptr, field)                                                       \
 	({                                                                           \
-		const void *__p = (ptr);                                             \
+		const void *__p = (const void *)(ptr);                               \
 		(void *)__builtin_preserve_access_index(&((type *)__p)->field);      \
 	})
 

@@ -70,11 +70,15 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 }
 
 /* The directory that the argument just put starts from: the root of an absolute path, which is not "/" in a chroot. */
-SUBPROGRAM void put_base(struct buffer *b, u16 tag, struct task_struct *task, s32 dirfd)
+SUBPROGRAM int put_base_of(struct buffer *b, u16 tag, kptr task_, s32 dirfd)
 {
-	u32 at = b->section + sizeof(struct section);
+	struct task_struct *task = (void *)task_;
 	bool absolute = false;
+	u32 at;
 
+	if (!b)
+		return 0;
+	at = b->section + sizeof(struct section);
 	barrier_var(at);
 	if (at < BUFFER_DATA)
 		absolute = at < b->off && b->data[at] == '/';
@@ -91,29 +95,36 @@ SUBPROGRAM void put_base(struct buffer *b, u16 tag, struct task_struct *task, s3
 		if (dir)
 			put_path(b, tag, LOAD(struct file, dir, f_path.dentry), LOAD(struct file, dir, f_path.mnt));
 	}
+	return 0;
+}
+
+static __always_inline void put_base(struct buffer *b, u16 tag, struct task_struct *task, s32 dirfd)
+{
+	put_base_of(b, tag, number_of(task), dirfd);
 }
 
 /* Sends an object of the call that the current task is in. */
-SUBPROGRAM void send_object(u64 call, u32 role, u32 call_kind, struct dentry *dentry, struct vfsmount *mnt)
+SUBPROGRAM int send_object(u64 call, u32 role, u32 call_kind, kptr dentry, kptr mnt)
 {
 	struct object_body *body;
 	struct buffer *b = record_begin(KIND_OBJECT, 0, bpf_get_current_task_btf());
 
 	if (!b)
-		return;
+		return 0;
 	body = reserve(b, sizeof(*body));
 	if (!body) {
 		buffer_release(b);
-		return;
+		return 0;
 	}
 	body->call = call;
 	body->role = role;
 	body->call_kind = call_kind;
-	put_file(b, SECTION_PATH, dentry, mnt);
+	put_file(b, SECTION_PATH, (void *)dentry, (void *)mnt);
 	send(b, RING_BULK);
+	return 0;
 }
 
-SUBPROGRAM struct buffer *call_begin(u16 kind, u16 flags, struct task_struct *task, struct call_body **body)
+static __always_inline struct buffer *call_begin(u16 kind, u16 flags, struct task_struct *task, struct call_body **body)
 {
 	struct buffer *b = record_begin(kind, flags, task);
 

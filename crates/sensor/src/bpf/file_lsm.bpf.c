@@ -60,7 +60,7 @@ int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_fl
 	if (!err) {
 		dentry = LOAD(struct file, ret, f_path.dentry);
 		mnt = LOAD(struct file, ret, f_path.mnt);
-		verdict = approve(KIND_OPEN, filter, dentry, mnt, flags);
+		verdict = approve_typed(KIND_OPEN, dentry, mnt, flags);
 		if (verdict == REJECT)
 			return 0;
 	}
@@ -86,7 +86,7 @@ int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_fl
 }
 
 /* A call on names begins: remember its arguments for its end. */
-SUBPROGRAM struct pending *names_begin(u32 kind, s32 dirfd, struct filename *name, s32 dirfd2, struct filename *name2)
+static __always_inline struct pending *names_begin(u32 kind, s32 dirfd, struct filename *name, s32 dirfd2, struct filename *name2)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct pending *p;
@@ -114,7 +114,7 @@ static __always_inline struct pending *pending_of(u32 kind)
 }
 
 /* The security hook of the call: what the kernel is about to change. */
-SUBPROGRAM void saw_object(struct pending *p, u32 role, struct dentry *dentry, struct vfsmount *mnt)
+static __always_inline void saw_object(struct pending *p, u32 role, struct dentry *dentry, struct vfsmount *mnt)
 {
 	struct filter *filter = get_filter(p->kind);
 	bool always = p->kind == KIND_RENAME || p->kind == KIND_LINK;
@@ -122,15 +122,15 @@ SUBPROGRAM void saw_object(struct pending *p, u32 role, struct dentry *dentry, s
 
 	if (!filter)
 		return;
-	v = approve(p->kind, filter, dentry, mnt, 0);
+	v = approve(p->kind, dentry, mnt, 0);
 	p->seen = 1;
 	if (v != REJECT)
 		p->approved = 1;
 	if (v != REJECT || always)
-		send_object(p->call, role, p->kind, dentry, mnt);
+		send_object(p->call, role, p->kind, number_of(dentry), number_of(mnt));
 }
 
-SUBPROGRAM int names_end(u32 kind, long ret)
+SUBPROGRAM int names_end(u32 kind, s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	u64 id = bpf_get_current_pid_tgid();
@@ -229,7 +229,7 @@ static __always_inline int object_of_mkdir(const struct path *dir, struct dentry
 	if (!p || !filter)
 		return 0;
 	p->seen = 1;
-	p->approved = approve(KIND_MKDIR, filter, dentry, mnt, 0) != REJECT;
+	p->approved = approve(KIND_MKDIR, dentry, mnt, 0) != REJECT;
 	p->dentry = dentry;
 	p->mnt = mnt;
 	return 0;
@@ -294,7 +294,7 @@ SECURITY_HOOK(path_chown, security_path_chown, object_of_change(KIND_CHOWN, path
  * The end of a change of attributes. The arguments in the caller's words are in the registers of the system call (no io_uring operation
  * changes attributes).
  */
-SUBPROGRAM int change_end(u32 kind, const struct path *path, long ret)
+SUBPROGRAM int change_end(u32 kind, kptr path, s64 ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct filter *filter = wanted_here(kind);
@@ -310,7 +310,7 @@ SUBPROGRAM int change_end(u32 kind, const struct path *path, long ret)
 		return 0;
 	if (!wanted_result(s, ret) || (p && p->seen && !p->approved))
 		goto out;
-	if (!p && path && approve(kind, filter, LOAD(struct path, path, dentry), LOAD(struct path, path, mnt), 0) == REJECT)
+	if (!p && path && approve(kind, LOAD(struct path, path, dentry), LOAD(struct path, path, mnt), 0) == REJECT)
 		goto out;
 	b = call_begin(kind, call_flags(task), task, &body);
 	if (!b)
@@ -332,11 +332,11 @@ out:
 }
 
 SEC("fexit/chmod_common")
-int BPF_PROG(chmod_end, const struct path *path, u16 mode, int ret) { return change_end(KIND_CHMOD, path, ret); }
+int BPF_PROG(chmod_end, const struct path *path, u16 mode, int ret) { return change_end(KIND_CHMOD, number_of(path), ret); }
 SEC("fexit/chown_common")
-int BPF_PROG(chown_end, const struct path *path, u32 user, u32 group, int ret) { return change_end(KIND_CHOWN, path, ret); }
+int BPF_PROG(chown_end, const struct path *path, u32 user, u32 group, int ret) { return change_end(KIND_CHOWN, number_of(path), ret); }
 SEC("fexit/vfs_utimes")
-int BPF_PROG(utimes_end, const struct path *path, void *times, int ret) { return change_end(KIND_UTIMES, path, ret); }
+int BPF_PROG(utimes_end, const struct path *path, void *times, int ret) { return change_end(KIND_UTIMES, number_of(path), ret); }
 
 /* A change of attributes that ended at its path: no object, but the attempt is an event when it was refused. */
 static __always_inline int lookup_failed(long ret)

@@ -50,8 +50,9 @@ static __always_inline void open_arguments(const struct call *args, struct call_
 		body->mode = 0;
 }
 
-SUBPROGRAM int exit_of_open(struct task_struct *task, const struct call *call)
+SUBPROGRAM int exit_of_open(const struct call *call)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct filter *filter = get_filter(KIND_OPEN);
 	enum verdict verdict = APPROVE;
 	struct call_body *body, head = { .dirfd = AT_FDCWD };
@@ -61,7 +62,7 @@ SUBPROGRAM int exit_of_open(struct task_struct *task, const struct call *call)
 	struct buffer *b;
 	const void *path;
 
-	if (!filter || !filter->enabled)
+	if (!call || !filter || !filter->enabled)
 		return 0;
 	open_arguments(call, &head, &path);
 	if (call->ret >= 0) {
@@ -70,7 +71,7 @@ SUBPROGRAM int exit_of_open(struct task_struct *task, const struct call *call)
 			dentry = LOAD(struct file, file, f_path.dentry);
 			mnt = LOAD(struct file, file, f_path.mnt);
 			/* O_RDONLY is 0 and so never an approver's flag by itself. */
-			verdict = approve(KIND_OPEN, filter, dentry, mnt, head.flags);
+			verdict = approve_typed(KIND_OPEN, dentry, mnt, head.flags);
 			if (verdict == REJECT)
 				return 0;
 		}
@@ -141,8 +142,10 @@ static long mount_step(u32 i, void *ctx)
 	return 0;
 }
 
-SUBPROGRAM struct vfsmount *mount_of(struct task_struct *task, struct dentry *dentry, u32 skip)
+SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct dentry *dentry = (void *)dentry_;
 	struct nsproxy *ns = LOAD(struct task_struct, task, nsproxy);
 	struct super_block *sb = LOAD(struct dentry, dentry, d_sb);
 	struct mount_search s = { .dentry = dentry, .skip = skip };
@@ -152,7 +155,7 @@ SUBPROGRAM struct vfsmount *mount_of(struct task_struct *task, struct dentry *de
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
 	s.mnt = LOAD(struct super_block, sb, s_mounts);
 	bpf_loop(256, mount_step, &s, 0);
-	return s.found ? ADDR(struct mount, s.found, mnt) : 0;
+	return s.found ? number_of(ADDR(struct mount, s.found, mnt)) : 0;
 }
 
 static __always_inline bool has_two_names(u32 kind)
@@ -161,9 +164,8 @@ static __always_inline bool has_two_names(u32 kind)
 }
 
 /* The names of `inode`, each through up to two mounts. Sends those that may matter and says whether a rule wants one. */
-SUBPROGRAM bool send_names(u64 call, u32 role, u32 kind, const struct filter *filter, struct inode *inode)
+SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct hlist_node *node = LOAD(struct inode, inode, i_dentry.first);
 	bool approved = false, always = has_two_names(kind);
 
@@ -171,37 +173,28 @@ SUBPROGRAM bool send_names(u64 call, u32 role, u32 kind, const struct filter *fi
 		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
 
 		for (int skip = 0; skip < 2; skip++) {
-			struct vfsmount *mnt = mount_of(task, dentry, skip);
+			struct vfsmount *mnt = (void *)mount_of(number_of(dentry), skip);
 			enum verdict v;
 			if (!mnt)
 				break;
-			v = approve(kind, filter, dentry, mnt, 0);
+			v = approve(kind, dentry, mnt, 0);
 			approved |= v != REJECT;
 			if (v != REJECT || always)
-				send_object(call, role, kind, dentry, mnt);
+				send_object(call, role, kind, number_of(dentry), (kptr)mnt);
 		}
 		node = LOAD(struct hlist_node, node, next);
 	}
 	return approved;
 }
 
-/* An inode's ctime is being set: part of the system call that the caller is in, if a rule wants that. */
-SUBPROGRAM int inode_changed(struct inode *inode)
+SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	struct filter *filter = get_filter(kind);
 	u64 id = bpf_get_current_pid_tgid();
 	struct settings *s = get_settings();
-	struct filter *filter;
 	struct pending *p;
-	u8 kind, shape;
-	bool compat;
 
-	kind = wanted_call(task, regs, &shape, &compat);
-	if (kind <= KIND_OPEN || !s || own_task(s))
-		return 0;
-	filter = get_filter(kind);
-	if (!filter || !filter->enabled)
+	if (!filter || !filter->enabled || !s || own_task(s))
 		return 0;
 	p = bpf_map_lookup_elem(&pending, &id);
 	if (!p || p->kind != kind) {
@@ -211,18 +204,32 @@ SUBPROGRAM int inode_changed(struct inode *inode)
 		p->kind = kind;
 	}
 	for (int i = 0; i < PENDING_INODES; i++)
-		if (i < p->inodes && p->inode[i] == (u64)inode)
+		if (i < p->inodes && p->inode[i] == inode)
 			return 0;
 	if (p->inodes >= PENDING_INODES)
 		return 0;
-	p->inode[p->inodes & (PENDING_INODES - 1)] = (u64)inode;
+	p->inode[p->inodes & (PENDING_INODES - 1)] = inode;
 	p->inodes++;
 	if (kind == KIND_MKDIR) /* nothing has its name yet */
 		return 0;
 	p->seen = 1;
-	if (send_names(p->call, ROLE_BEFORE, kind, filter, inode))
+	if (send_names(p->call, ROLE_BEFORE, kind, inode))
 		p->approved = 1;
 	return 0;
+}
+
+/* An inode's ctime is being set: part of the system call that the caller is in, if a rule wants that. */
+static __always_inline int inode_changed(struct inode *inode)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+	bool compat;
+	u8 shape;
+	u8 kind = wanted_call(task, regs, &shape, &compat);
+
+	if (kind <= KIND_OPEN)
+		return 0;
+	return inode_changed_in(kind, number_of(inode));
 }
 
 SEC("tp_btf/inode_set_ctime_to_ts")
@@ -232,10 +239,10 @@ int BPF_PROG(ctime_exchanged, struct inode *inode) { return inode_changed(inode)
 SEC("tp_btf/ctime_xchg_skip")
 int BPF_PROG(ctime_kept, struct inode *inode) { return inode_changed(inode); }
 
-SUBPROGRAM int exit_of_change(struct task_struct *task, const struct call *call)
+SUBPROGRAM int exit_of_change(const struct call *call)
 {
-	u8 kind = call->kind;
-	struct filter *filter = get_filter(kind);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct filter *filter;
 	u64 id = bpf_get_current_pid_tgid();
 	const void *path = 0, *path2 = 0;
 	struct call_body *body;
@@ -244,7 +251,12 @@ SUBPROGRAM int exit_of_change(struct task_struct *task, const struct call *call)
 	struct pending *p;
 	struct buffer *b;
 	s32 fd;
+	u8 kind;
 
+	if (!call)
+		return 0;
+	kind = call->kind;
+	filter = get_filter(kind);
 	if (!filter || !filter->enabled)
 		return 0;
 	p = bpf_map_lookup_elem(&pending, &id);
@@ -256,7 +268,7 @@ SUBPROGRAM int exit_of_change(struct task_struct *task, const struct call *call)
 			for (int i = 0; i < PENDING_INODES; i++) {
 				if (i >= p->inodes)
 					break;
-				if (send_names(p->call, ROLE_AFTER, kind, filter, (struct inode *)p->inode[i]))
+				if (send_names(p->call, ROLE_AFTER, kind, p->inode[i]))
 					p->approved = 1;
 			}
 			p->seen = 1;
@@ -281,7 +293,7 @@ SUBPROGRAM int exit_of_change(struct task_struct *task, const struct call *call)
 	if (file) {
 		struct dentry *dentry = LOAD(struct file, file, f_path.dentry);
 		struct vfsmount *mnt = LOAD(struct file, file, f_path.mnt);
-		if (approve(kind, filter, dentry, mnt, 0) == REJECT) {
+		if (approve(kind, dentry, mnt, 0) == REJECT) {
 			buffer_release(b);
 			return 0;
 		}
@@ -320,6 +332,6 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	}
 	arguments(&call, regs);
 	if (call.kind == KIND_OPEN)
-		return exit_of_open(task, &call);
-	return exit_of_change(task, &call);
+		return exit_of_open(&call);
+	return exit_of_change(&call);
 }

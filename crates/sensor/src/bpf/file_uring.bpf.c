@@ -39,8 +39,9 @@ static __always_inline void put_filename(struct buffer *b, u16 tag, struct filen
 		put_string(b, tag, LOAD(struct filename, name, name), true);
 }
 
-static __always_inline int submitted(void *req)
+SUBPROGRAM int submitted(kptr req_)
 {
+	void *req = (void *)req_;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct filename *name = 0, *name2 = 0;
 	struct uring_body *u;
@@ -109,12 +110,13 @@ static __always_inline int submitted(void *req)
 
 /* Since 6.4; before, the same under the name io_uring_submit_sqe. */
 SEC("tp_btf/io_uring_submit_req")
-int BPF_PROG(uring_submit, void *req) { return submitted(req); }
+int BPF_PROG(uring_submit, void *req) { return submitted(number_of(req)); }
 SEC("tp_btf/io_uring_submit_sqe")
-int BPF_PROG(uring_submit_old, void *req) { return submitted(req); }
+int BPF_PROG(uring_submit_old, void *req) { return submitted(number_of(req)); }
 
-SUBPROGRAM int completed(void *req, long res)
+SUBPROGRAM int completed(kptr req_, s64 res)
 {
+	void *req = (void *)req_;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct settings *s = get_settings();
 	struct call_body *body;
@@ -143,10 +145,10 @@ SUBPROGRAM int completed(void *req, long res)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete, void *ctx_, void *req, struct io_uring_cqe *cqe)
 {
-	return req ? completed(req, LOAD(struct io_uring_cqe, cqe, res)) : 0;
+	return req ? completed(number_of(req), LOAD(struct io_uring_cqe, cqe, res)) : 0;
 }
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete_old, void *ctx_, void *req, u64 user_data, int res)
 {
-	return req ? completed(req, res) : 0;
+	return req ? completed(number_of(req), res) : 0;
 }

@@ -58,20 +58,28 @@ static long walk_step(u32 i, void *ctx)
 }
 
 /* Appends a path section. */
-SUBPROGRAM void put_path(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+SUBPROGRAM int put_path_of(struct buffer *b, u16 tag, kptr dentry, kptr mnt)
 {
 	struct walk w = { .b = b };
 	long steps;
 
+	if (!b)
+		return 0;
 	section_begin(b, tag);
 	b->path_start = b->off;
 	b->path_flags = 0;
-	b->dentry = dentry;
-	b->mnt = real_mount(mnt);
+	b->dentry = (void *)dentry;
+	b->mnt = real_mount((void *)mnt);
 	steps = bpf_loop(PATH_DEPTH, walk_step, &w, 0);
 	if (steps == PATH_DEPTH)
 		b->path_flags |= PATH_TRUNCATED;
 	section_end(b, b->path_flags);
+	return 0;
+}
+
+static __always_inline void put_path(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
+{
+	put_path_of(b, tag, number_of(dentry), number_of(mnt));
 }
 
 struct hash { struct buffer *b; u64 h; };
@@ -140,12 +148,15 @@ static __always_inline void inode_times(struct inode *inode, u64 *mtime, u64 *ct
 }
 
 /* Appends what is known of an inode; `mnt` may be null. */
-SUBPROGRAM void put_inode(struct buffer *b, struct inode *inode, struct vfsmount *mnt)
+SUBPROGRAM int put_inode_of(struct buffer *b, kptr inode_, kptr mnt)
 {
+	struct inode *inode = (void *)inode_;
 	struct super_block *sb;
 	struct file_info *f;
 	u32 dev;
 
+	if (!b)
+		return 0;
 	section_begin(b, SECTION_FILE);
 	f = reserve(b, sizeof(*f));
 	if (f) {
@@ -155,7 +166,7 @@ SUBPROGRAM void put_inode(struct buffer *b, struct inode *inode, struct vfsmount
 		dev = LOAD(struct super_block, sb, s_dev);
 		f->dev = dev;
 		inode_times(inode, &f->mtime_ns, &f->ctime_ns);
-		f->mount_id = mnt ? LOAD(struct mount, real_mount(mnt), mnt_id) : 0;
+		f->mount_id = mnt ? LOAD(struct mount, real_mount((void *)mnt), mnt_id) : 0;
 		f->uid = LOAD(struct inode, inode, i_uid.val);
 		f->gid = LOAD(struct inode, inode, i_gid.val);
 		f->nlink = LOAD(struct inode, inode, i_nlink);
@@ -164,6 +175,12 @@ SUBPROGRAM void put_inode(struct buffer *b, struct inode *inode, struct vfsmount
 					  LOAD(struct file_system_type, LOAD(struct super_block, sb, s_type), name));
 	}
 	section_end(b, 0);
+	return 0;
+}
+
+static __always_inline void put_inode(struct buffer *b, struct inode *inode, struct vfsmount *mnt)
+{
+	put_inode_of(b, number_of(inode), number_of(mnt));
 }
 
 static __always_inline void put_file(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
@@ -175,29 +192,35 @@ static __always_inline void put_file(struct buffer *b, u16 tag, struct dentry *d
 	put_path(b, tag, dentry, mnt);
 }
 
-SUBPROGRAM void put_string(struct buffer *b, u16 tag, const void *ptr, bool kernel)
+SUBPROGRAM int put_string_of(struct buffer *b, u16 tag, u64 ptr, bool kernel)
 {
 	u16 flags = kernel ? STRING_KERNEL : 0;
 	u32 off;
 	long n;
 
-	if (!ptr)
-		return;
+	if (!b || !ptr)
+		return 0;
 	section_begin(b, tag);
 	off = b->off;
 	barrier_var(off);
 	if (off > BUFFER_DATA - 1)
-		return;
+		return 0;
 	if (kernel)
-		n = bpf_probe_read_kernel_str(&b->data[off], 4096, ptr);
+		n = bpf_probe_read_kernel_str(&b->data[off], 4096, (void *)ptr);
 	else
-		n = bpf_probe_read_user_str(&b->data[off], 4096, ptr);
+		n = bpf_probe_read_user_str(&b->data[off], 4096, (void *)ptr);
 	if (n < 0) {
 		flags |= STRING_FAULTED;
 		n = 0;
 	}
 	b->off = off + n;
 	section_end(b, flags);
+	return 0;
+}
+
+static __always_inline void put_string(struct buffer *b, u16 tag, const void *ptr, bool kernel)
+{
+	put_string_of(b, tag, number_of(ptr), kernel);
 }
 
 /* Approving. */
@@ -226,7 +249,7 @@ static __always_inline bool in_bloom(const u64 *bloom, u32 bit)
 	return bloom[(bit >> 6) & (BLOOM_WORDS - 1)] & (1ull << (bit & 63));
 }
 
-SUBPROGRAM struct name_value *find_name(u8 kind, u8 role, const struct name_ref *name)
+static __noinline struct name_value *find_name(u8 kind, u8 role, const struct name_ref *name)
 {
 	struct name_key key;
 
@@ -290,13 +313,16 @@ enum verdict { REJECT = 0, APPROVE = 1, APPROVE_IF_PATH = 2 };
  * Whether any rule can match a call of this kind on this file. Cheapest first: the open flags, the last name, its directory's name, the
  * directories above. Names alone may approve too much, never too little.
  */
-SUBPROGRAM enum verdict approve(u8 kind, const struct filter *filter, struct dentry *dentry, struct vfsmount *vfsmnt, u32 open_flags)
+static __noinline enum verdict approve_typed(u32 kind, struct dentry *dentry, struct vfsmount *vfsmnt, u32 open_flags)
 {
+	struct filter *filter = get_filter(kind);
 	struct mount *mnt = real_mount(vfsmnt);
 	enum verdict verdict = REJECT;
 	struct name_ref name;
 	struct name_value *v;
 
+	if (!filter)
+		return REJECT;
 	if (filter->all || (filter->open_flags & open_flags))
 		return APPROVE;
 	if (!filter->roles)
@@ -332,12 +358,25 @@ SUBPROGRAM enum verdict approve(u8 kind, const struct filter *filter, struct den
 	return verdict;
 }
 
+/* The same for calls that are rare enough that two more reads do not matter. */
+SUBPROGRAM int approve_object(u32 kind, kptr dentry, kptr mnt, u32 open_flags)
+{
+	return approve_typed(kind, (void *)dentry, (void *)mnt, open_flags);
+}
+
+static __always_inline enum verdict approve(u32 kind, struct dentry *dentry, struct vfsmount *mnt, u32 open_flags)
+{
+	return approve_object(kind, number_of(dentry), number_of(mnt), open_flags);
+}
+
 /* For APPROVE_IF_PATH, after put_path(). */
-SUBPROGRAM bool approve_path(struct buffer *b, u8 kind, u32 open_flags)
+SUBPROGRAM int approve_path(struct buffer *b, u32 kind, u32 open_flags)
 {
 	struct path_key key = { .kind = kind };
 	struct path_value *v;
 
+	if (!b)
+		return 0;
 	key.hash = path_hash(b, &key.len);
 	v = bpf_map_lookup_elem(&paths, &key);
 	return v && (v->any_flags || (v->open_flags & open_flags));

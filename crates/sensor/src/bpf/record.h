@@ -16,7 +16,6 @@
 
 struct buffer {
 	u32 taken;
-	u32 index;
 	u32 off; /* end of what is written */
 	u32 section; /* where the section being written starts */
 	/* State of the walk in progress; kept here because the verifier follows map values more cheaply than the stack. */
@@ -30,7 +29,7 @@ struct buffer {
 /* max_entries is set to BUFFERS_PER_CPU for each possible CPU before load. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, BUFFERS_PER_CPU * MAX_CPUS); __type(key, u32); __type(value, struct buffer); } buffers SEC(".maps");
 
-static __always_inline struct buffer *buffer_take(void)
+static __always_inline struct buffer *buffer_take(u32 *index)
 {
 	u32 first = bpf_get_smp_processor_id() * BUFFERS_PER_CPU;
 
@@ -39,6 +38,7 @@ static __always_inline struct buffer *buffer_take(void)
 		struct buffer *b = bpf_map_lookup_elem(&buffers, &key);
 		if (b && __sync_val_compare_and_swap(&b->taken, 0, 1) == 0) {
 			b->off = sizeof(struct record_header);
+			*index = key;
 			return b;
 		}
 	}
@@ -142,28 +142,40 @@ static __always_inline void count_loss(u64 cgroup_id, u32 kind)
 	count(kind, COUNTER_LOST);
 }
 
-/* Takes a buffer and writes the header; null, and a counted loss, when all buffers are taken. */
-SUBPROGRAM struct buffer *record_begin(u16 kind, u16 flags, struct task_struct *task)
+/* Takes a buffer and writes the header; null (an index past the end), and a counted loss, when all buffers are taken. */
+SUBPROGRAM u64 record_index(u16 kind, u16 flags, kptr task)
 {
-	struct buffer *b = buffer_take();
+	u32 index = 0;
+	struct buffer *b = buffer_take(&index);
 
 	if (!b) {
 		count(kind, COUNTER_BUSY);
-		count_loss(dfl_cgroup_id(task), kind);
-		return 0;
+		count_loss(dfl_cgroup_id((void *)task), kind);
+		return BUFFERS_PER_CPU * MAX_CPUS;
 	}
-	fill_header((void *)b->data, kind, flags, task);
-	return b;
+	fill_header((void *)b->data, kind, flags, (void *)task);
+	return index;
+}
+
+static __always_inline struct buffer *record_begin(u16 kind, u16 flags, struct task_struct *task)
+{
+	u32 index = record_index(kind, flags, number_of(task));
+
+	return bpf_map_lookup_elem(&buffers, &index);
 }
 
 /* Puts the record into its ring and gives the buffer back. Readers wake by timer, never by us: a wake-up costs more than a record. */
-SUBPROGRAM void send(struct buffer *b, u32 ring)
+SUBPROGRAM int send(struct buffer *b, u32 ring)
 {
-	struct record_header *h = (void *)b->data;
-	u32 len = b->off;
+	struct record_header *h;
+	u32 len;
 	u64 *seq = bpf_map_lookup_elem(&seqs, &ring);
 	long err;
 
+	if (!b)
+		return 0;
+	h = (void *)b->data;
+	len = b->off;
 	h->cpu = bpf_get_smp_processor_id();
 	h->ring = ring;
 	/* Atomic: a program on a trampoline may be preempted between its load and its store. */
@@ -180,6 +192,7 @@ SUBPROGRAM void send(struct buffer *b, u32 ring)
 	else
 		count(h->kind, COUNTER_SENT);
 	buffer_release(b);
+	return 0;
 }
 
 /* Starts a section; `section_end()` writes its length and pads the record. */
