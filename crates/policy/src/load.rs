@@ -29,7 +29,7 @@ pub(crate) fn load(schema: &dyn Schema, options: &LoadOptions) -> (RuleSet, Load
     order.sort_by_key(|&index| policies.get(index).is_none_or(internal_first));
 
     let merged_macros = gather_macros(&mut policies, options, &mut report);
-    let merged = gather_rules(&mut policies, &order, options, &mut report);
+    let mut merged = gather_rules(&mut policies, &order, options, &mut report);
 
     let mut loader = Loader {
         schema,
@@ -40,7 +40,7 @@ pub(crate) fn load(schema: &dyn Schema, options: &LoadOptions) -> (RuleSet, Load
         macros: MacroSet::default(),
         set: RuleSet::default(),
     };
-    loader.declare_variables(&merged);
+    loader.declare_variables(&mut merged);
     loader.define_macros(merged_macros);
     for rule in merged {
         loader.compile(rule);
@@ -291,22 +291,24 @@ impl Loader<'_> {
         }
     }
 
-    fn declare_variables(&mut self, rules: &[MergedRule]) {
-        for rule in rules.iter().filter(|rule| !rule.def.disabled) {
+    /// Declares the variables of `set` actions. An action that does not say which is skipped.
+    fn declare_variables(&mut self, rules: &mut [MergedRule]) {
+        for rule in rules.iter_mut().filter(|rule| !rule.def.disabled) {
             let Some(policy) = self.policies.get(rule.policy_index) else {
                 continue;
             };
-            for (action, at) in &rule.def.actions {
-                if action.kind == ActionKind::Set
-                    && let Err(message) = self.variables.declare(action, self.schema)
-                {
-                    let message = format!(
-                        "skipping invalid action in rule `{}`: {message}",
-                        rule.def.common.id.value
-                    );
-                    self.note(rule.report, policy.file().error(*at, message));
+            let (id, report) = (&rule.def.common.id.value, rule.report);
+            rule.def.actions.retain(|(action, at)| {
+                if action.kind != ActionKind::Set {
+                    return true;
                 }
-            }
+                let declared = self.variables.declare(action, self.schema);
+                if let Err(message) = &declared {
+                    let message = format!("skipping invalid action in rule `{id}`: {message}");
+                    self.note(report, policy.file().error(*at, message));
+                }
+                declared.is_ok()
+            });
         }
     }
 

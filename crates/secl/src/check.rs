@@ -77,7 +77,13 @@ impl Checker<'_> {
     }
 
     pub(crate) fn operand(&mut self, expr: &Expr) -> Result<Operand, Error> {
-        self.count(expr.span)?;
+        self.enter(expr.span)?;
+        let operand = self.operand_inside(expr)?;
+        self.leave();
+        Ok(operand)
+    }
+
+    fn operand_inside(&mut self, expr: &Expr) -> Result<Operand, Error> {
         Ok(match &expr.kind {
             ExprKind::Paren(inner) => return self.operand(inner),
             ExprKind::Ident(name) => return self.ident(name, expr.span),

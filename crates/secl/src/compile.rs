@@ -141,7 +141,11 @@ pub(crate) struct Checker<'a> {
     /// The macros being expanded.
     pub(crate) macro_depth: usize,
     nodes: usize,
+    depth: usize,
 }
+
+/// How deep an expression may nest with its macros expanded. It bounds the recursion of compiler and evaluator.
+const MAX_TOTAL_DEPTH: usize = 250;
 
 /// How deep macros may use macros.
 const MAX_MACRO_DEPTH: usize = 20;
@@ -155,16 +159,26 @@ impl<'a> Checker<'a> {
             register: None,
             macro_depth: 0,
             nodes: 0,
+            depth: 0,
         }
     }
 
-    pub(crate) fn count(&mut self, span: Span) -> Result<(), Error> {
+    /// Takes down one more node; [`Self::leave`] ends it.
+    pub(crate) fn enter(&mut self, span: Span) -> Result<(), Error> {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            let message = format!("expression of more than {MAX_NODES} parts, macros included");
-            return Err(Error::new(ErrorKind::Limit(message), span));
-        }
-        Ok(())
+        self.depth += 1;
+        let message = if self.nodes > MAX_NODES {
+            format!("expression of more than {MAX_NODES} parts, macros included")
+        } else if self.depth > MAX_TOTAL_DEPTH {
+            format!("expression nested deeper than {MAX_TOTAL_DEPTH} levels, macros included")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Limit(message), span))
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.depth -= 1;
     }
 
     /// Compiles something inside a macro; an error there stands at the use.

@@ -1,5 +1,9 @@
 //! A small world to test the language in.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part"
+)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::borrow::Cow;

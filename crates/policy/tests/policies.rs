@@ -1,0 +1,596 @@
+//! Policies from files and memory: what is loaded, what is reported, where.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atalaya_policy::{
+    ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter, RuleSet, Status,
+};
+use atalaya_secl::model::{
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+};
+
+const EVENTS: [&str; 8] = [
+    "open", "chmod", "chown", "link", "rename", "unlink", "utimes", "exec",
+];
+const SUFFIXES: [(&str, Type, TextKind); 6] = [
+    (".file.path", Type::String, TextKind::Path),
+    (".file.name", Type::String, TextKind::Plain),
+    (".file.destination.path", Type::String, TextKind::Path),
+    (".file.destination.name", Type::String, TextKind::Plain),
+    (".flags", Type::Int, TextKind::Plain),
+    (".retval", Type::Int, TextKind::Plain),
+];
+
+/// Fields of file events, `process.uid` and `process.comm`.
+struct World;
+
+fn names() -> Vec<String> {
+    let mut names = vec!["process.uid".to_owned(), "process.comm".to_owned()];
+    for event in EVENTS {
+        for (suffix, ..) in SUFFIXES {
+            if !suffix.contains("destination") || matches!(event, "link" | "rename") {
+                names.push(format!("{event}{suffix}"));
+            }
+        }
+    }
+    names
+}
+
+impl Schema for World {
+    fn field(&self, name: &str) -> Option<FieldInfo> {
+        let index = names().iter().position(|known| known == name)?;
+        let (ty, text) = SUFFIXES
+            .iter()
+            .find(|(suffix, ..)| name.ends_with(suffix))
+            .map_or(
+                (
+                    if index == 0 { Type::Int } else { Type::String },
+                    TextKind::Plain,
+                ),
+                |(_, ty, text)| (*ty, *text),
+            );
+        Some(FieldInfo {
+            id: FieldId(u32::try_from(index).unwrap()),
+            name: name.to_owned().into(),
+            ty,
+            list: false,
+            iterator: None,
+            text,
+            weight: 0,
+            event: (index > 1).then(|| name.split('.').next().unwrap().to_owned().into()),
+            unavailable: None,
+        })
+    }
+    fn iterator(&self, _: &str) -> Option<IterId> {
+        None
+    }
+    fn constant(&self, name: &str) -> Option<Constant> {
+        let value = match name {
+            "true" | "false" => return Some(Constant::Bool(name == "true")),
+            "O_RDWR" => 2,
+            "O_WRONLY" => 1,
+            "O_CREAT" => 64,
+            "O_TRUNC" => 512,
+            "O_APPEND" => 1024,
+            _ => return None,
+        };
+        Some(Constant::Int(value))
+    }
+    fn field_names(&self) -> Vec<Cow<'static, str>> {
+        names().into_iter().map(Cow::Owned).collect()
+    }
+    fn constant_names(&self) -> Vec<Cow<'static, str>> {
+        [
+            "true", "O_RDWR", "O_WRONLY", "O_CREAT", "O_TRUNC", "O_APPEND",
+        ]
+        .map(Cow::Borrowed)
+        .into()
+    }
+}
+
+#[derive(Default)]
+struct Event(BTreeMap<String, Value<'static>>);
+
+impl Event {
+    fn with(mut self, name: &str, value: &'static str) -> Self {
+        self.0.insert(name.to_owned(), Value::Str(value.into()));
+        self
+    }
+    fn int(mut self, name: &str, value: i64) -> Self {
+        self.0.insert(name.to_owned(), Value::Int(value));
+        self
+    }
+}
+
+impl EventView for Event {
+    fn get(&self, field: FieldId) -> Value<'_> {
+        let name = &names()[field.0 as usize];
+        self.0
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| match World.field(name).unwrap().ty {
+                Type::Int => Value::Int(0),
+                _ => Value::Str("".into()),
+            })
+    }
+    fn iter_len(&self, _: IterId) -> usize {
+        0
+    }
+    fn get_at(&self, _: FieldId, _: usize) -> Option<Value<'_>> {
+        None
+    }
+}
+
+fn load(files: &[(&str, &str)]) -> (RuleSet, LoadReport) {
+    load_with(files, LoadOptions::default())
+}
+
+fn load_with(files: &[(&str, &str)], mut options: LoadOptions) -> (RuleSet, LoadReport) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    options.policies_dir = Some(dir.path().to_owned());
+    let (rules, mut report) = RuleSet::load(&World, &options);
+    // Without the directory, which differs in each run.
+    let prefix = format!("{}/", dir.path().display());
+    let clean = |text: &mut String| *text = text.replace(&prefix, "");
+    for policy in &mut report.policies {
+        let errors = policy.errors.iter_mut();
+        let errors = errors.chain(policy.rules.iter_mut().flat_map(|rule| &mut rule.errors));
+        for error in errors.chain(policy.macros.iter_mut().flat_map(|item| &mut item.errors)) {
+            clean(&mut error.file);
+        }
+    }
+    (rules, report)
+}
+
+fn errors(report: &LoadReport) -> Vec<String> {
+    report.all_errors().map(ToString::to_string).collect()
+}
+
+fn matching(rules: &RuleSet, event_type: &str, event: &Event) -> Vec<String> {
+    let mut found = Vec::new();
+    rules.evaluate(event_type, event, 0, |rule| found.push(rule.id.clone()));
+    found
+}
+
+#[test]
+fn files_in_order_and_one_bad_thing_alone() {
+    let (rules, report) = load(&[
+        (
+            "b.policy",
+            "rules:\n  - id: b\n    expression: open.file.name == \"b\"\n",
+        ),
+        ("a.policy", "rules: [\n  - broken\n"),
+        (
+            "default.policy",
+            "version: 1.20\nmacros:\n  - id: NAMES\n    expression: '[\"a\", \"b\"]'\n  - id: BAD\n    expression: open.file.nam in NAMES\n\
+             rules:\n  - id: good\n    version: 1.0\n    expression: open.file.name in NAMES\n    tags: {k: v, n: 1.0}\n\
+             \x20 - id: bad_field\n    expression: |-\n      open.file.name == \"x\" &&\n        open.file.pth == \"/x\"\n\
+             \x20 - id: bad_syntax\n    expression: 'open.flags = 3'\n\
+             \x20 - id: bad id\n    expression: open.flags == 3\n\
+             \x20 - expression: open.flags == 3\n\
+             \x20 - id: uses_bad\n    expression: BAD\n\
+             \x20 - id: no_event\n    expression: process.uid == 0\n\
+             \x20 - id: two_events\n    expression: open.flags == 3 || exec.retval == 0\n\
+             \x20 - id: no_expression\n\
+             \x20 - just text\n\
+             \x20 - id: typo\n    expresion: open.flags == 3\n    every: soon\n",
+        ),
+        ("ignored.txt", "not a policy"),
+        (".hidden.policy", "not a policy"),
+    ]);
+    let names: Vec<_> = report
+        .policies
+        .iter()
+        .map(|policy| (policy.name.as_str(), policy.status))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("default.policy", Status::PartiallyLoaded),
+            ("a.policy", Status::Error),
+            ("b.policy", Status::Loaded)
+        ]
+    );
+    assert_eq!(report.policies[0].version, "1.20");
+    assert_eq!(
+        rules
+            .rules()
+            .iter()
+            .map(|rule| rule.id.as_str())
+            .collect::<Vec<_>>(),
+        ["good", "b"]
+    );
+    assert_eq!(rules.rules()[0].event_tags(), ["k:v", "n:1.0"]);
+    assert_eq!(
+        matching(
+            &rules,
+            "open",
+            &Event::default().with("open.file.name", "b")
+        ),
+        ["good", "b"]
+    );
+    let found = errors(&report);
+    let expected = [
+        "default.policy:6:17: macro `BAD` definition error: field `open.file.nam` not found",
+        "default.policy:15:9: rule `bad_field` error: field `open.file.pth` not found",
+        "default.policy:17:29: rule `bad_syntax` error: syntax error: unexpected `=`, expected an operator or the end of the expression",
+        "default.policy:18:9: rule ID pattern error: `bad id` has other characters than letters, digits and `_`",
+        "default.policy:20:5: no rule ID",
+        "default.policy:22:17: rule `uses_bad` error: field `BAD` not found",
+        "default.policy:24:17: rule `no_event` error: no event in the rule definition",
+        "default.policy:26:36: rule `two_events` error: rule with multiple events is not supported: `open` and `exec`",
+        "default.policy:27:5: no rule expression",
+        "default.policy:28:5: expected a rule: a mapping with `id` and `expression`, found text",
+        "default.policy:28:5: no rule ID",
+        "default.policy:30:5: unknown key `expresion`",
+        "default.policy:31:12: expected a duration such as 10s or 1m30s, or nanoseconds, found text",
+        "default.policy:29:5: no rule expression",
+    ];
+    assert_eq!(found[..expected.len()], expected);
+    assert_eq!(found.len(), expected.len() + 1);
+    assert!(
+        found[expected.len()].starts_with("a.policy:")
+            && found[expected.len()].contains("invalid YAML")
+    );
+    let text = report.to_string();
+    assert!(text.contains("did you mean `open.file.path`?"), "{text}");
+    assert!(
+        text.contains("15 |         open.file.pth == \"/x\"\n     |         ^^^^^^^^^^^^^\n"),
+        "{text}"
+    );
+    assert!(text.contains("comparison is written `==`"), "{text}");
+    assert!(
+        serde_json::to_string(&report)
+            .unwrap()
+            .contains("\"partially_loaded\"")
+    );
+}
+
+#[test]
+fn a_missing_directory_is_one_error() {
+    let options = LoadOptions {
+        policies_dir: Some("/nonexistent/policies".into()),
+        ..LoadOptions::default()
+    };
+    let (rules, report) = RuleSet::load(&World, &options);
+    assert!(rules.rules().is_empty() && report.has_errors());
+    assert!(
+        errors(&report)[0].starts_with("/nonexistent/policies: cannot read the policy directory")
+    );
+}
+
+#[test]
+fn odd_files() {
+    let (_, report) = load(&[
+        ("empty.policy", ""),
+        ("list.policy", "- a\n"),
+        ("text.policy", "hello"),
+        ("only.policy", "version: 1\n"),
+    ]);
+    assert_eq!(
+        errors(&report),
+        [
+            "empty.policy: policy is empty",
+            "list.policy:1:1: a policy is a mapping with `rules` and `macros`, not a list",
+            "only.policy: policy is empty",
+            "text.policy:1:1: a policy is a mapping with `rules` and `macros`, not text",
+        ]
+    );
+}
+
+#[test]
+fn filters_versions_and_disabled() {
+    let (rules, report) = load(&[(
+        "a.policy",
+        r#"
+rules:
+  - {id: linux, expression: open.flags == 1, filters: [os == "windows", os == "linux"]}
+  - {id: windows, expression: this is no expression, filters: [os == "windows"]}
+  - {id: same, expression: open.flags == 1, agent_version: "< 7.0"}
+  - {id: same, expression: open.flags == 2, agent_version: ">= 7.0"}
+  - {id: off, expression: open.flags == 1, disabled: true}
+  - {id: bad, expression: open.flags == 1, filters: ["os == 3"]}
+"#,
+    )]);
+    let states: Vec<_> = report.policies[0]
+        .rules
+        .iter()
+        .map(|rule| (rule.status, rule.filter_type))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (Status::Loaded, None),
+            (Status::Filtered, Some(FilterType::Filters)),
+            (Status::Filtered, Some(FilterType::AgentVersion)),
+            (Status::Loaded, None),
+            (Status::Filtered, Some(FilterType::Disabled)),
+            (Status::Error, None),
+        ]
+    );
+    assert_eq!(rules.rule("same").unwrap().expression, "open.flags == 2");
+    assert_eq!(
+        errors(&report),
+        ["a.policy:8:61: filter: type error: expected a string, found an integer"]
+    );
+}
+
+#[test]
+fn merging() {
+    let default = "
+type: policy
+macros:
+  - {id: LIST, values: [a]}
+  - {id: EXPR, expression: '[\"a\"]'}
+rules:
+  - {id: one, expression: open.file.name in LIST, tags: {a: '1'}, every: 1s}
+  - {id: two, expression: open.flags == 1}
+  - {id: three, expression: open.flags == 3, disabled: true}
+";
+    let custom = "
+macros:
+  - {id: LIST, values: [b], combine: merge}
+  - {id: EXPR, values: [b], combine: merge}
+rules:
+  - {id: one, combine: override, override_options: {fields: [tags, every]}, tags: {b: '2'}, every: 10s}
+  - {id: two, disabled: true, expression: open.flags == 1}
+  - {id: three, expression: open.flags == 3, disabled: false}
+  - {id: four, combine: override}
+  - {id: five, expression: open.flags == 5}
+  - {id: five, expression: open.flags == 6}
+";
+    let (rules, report) = load(&[("default.policy", default), ("custom.policy", custom)]);
+    assert_eq!(
+        errors(&report),
+        [
+            "custom.policy:4:10: cannot merge expression",
+            "custom.policy:9:10: no earlier policy has a rule `four` to override",
+            "custom.policy:11:10: multiple definition with the same ID: `five` is in custom.policy already",
+        ]
+    );
+    let one = rules.rule("one").unwrap();
+    assert_eq!(one.event_tags(), ["a:1", "b:2"]);
+    assert_eq!(one.every, Some(Duration::from_secs(10)));
+    assert_eq!(one.modified_by[0].name, "custom.policy");
+    assert_eq!(
+        matching(
+            &rules,
+            "open",
+            &Event::default().with("open.file.name", "b")
+        ),
+        ["one"]
+    );
+    assert!(rules.rule("two").is_none());
+    assert_eq!(rules.rule("five").unwrap().expression, "open.flags == 5");
+    assert_eq!(
+        matching(&rules, "open", &Event::default().int("open.flags", 3)),
+        ["three"]
+    );
+    let two = &report.policies[0].rules[1];
+    assert_eq!(
+        (two.status, two.filter_type),
+        (Status::Filtered, Some(FilterType::Disabled))
+    );
+    assert_eq!(two.modified_by, ["custom.policy"]);
+}
+
+#[test]
+fn internal_policies_cannot_be_taken_over() {
+    let internal = InternalPolicy {
+        name: "self-test-policy".to_owned(),
+        source: "self-test".to_owned(),
+        content: "version: 1.0.0\nrules:\n  - {id: self_test_open, expression: 'open.file.path == \"/tmp/x\"', silent: true}\n".to_owned(),
+    };
+    let options = LoadOptions {
+        internal: vec![internal],
+        ..LoadOptions::default()
+    };
+    let user = "rules:\n  - {id: self_test_open, expression: open.flags == 1, disabled: true}\n  - {id: mine, expression: open.flags == 1}\n";
+    let (rules, report) = load_with(&[("user.policy", user)], options);
+    assert_eq!(
+        errors(&report),
+        ["user.policy:2:10: internal rule ID conflict: `self_test_open`"]
+    );
+    let rule = rules.rule("self_test_open").unwrap();
+    assert!(rule.silent && rule.policy.internal && rule.policy.source == "self-test");
+    assert_eq!(rules.rules()[0].id, "mine");
+}
+
+#[test]
+fn order_of_evaluation() {
+    let custom = "
+rules:
+  - {id: plain, expression: open.flags == 1}
+  - {id: urgent, expression: open.flags == 1, priority: 5}
+  - {id: context, expression: open.flags == 1, tags: {execution_context: 'True'}}
+";
+    let default = "rules:\n  - {id: from_default, expression: open.flags == 1}\n";
+    let (rules, _) = load(&[("custom.policy", custom), ("default.policy", default)]);
+    let event = Event::default().int("open.flags", 1);
+    assert_eq!(
+        matching(&rules, "open", &event),
+        ["context", "from_default", "urgent", "plain"]
+    );
+    assert_eq!(rules.event_types().collect::<Vec<_>>(), ["open"]);
+    assert_eq!(rules.fields(Some("open"))[0].name, "open.flags");
+}
+
+#[test]
+fn actions_are_kept_and_reported() {
+    let text = "
+rules:
+  - id: a
+    expression: open.flags == 1 && ${process.seen} == false && ${count} == 0 && process.comm not in ${names}
+    actions:
+      - set: {name: seen, value: true, scope: process, inherited: true}
+      - set: {name: count, expression: '${count} + 1', default_value: 0}
+      - set: {name: names, field: process.comm, append: true, ttl: 5000000000}
+      - filter: open.flags == 1
+        kill: {signal: SIGKILL}
+      - {kill: {signal: SIGKILL}, log: {level: info}}
+      - {}
+      - hash: {fields: open.file}
+      - set: {value: 1}
+  - id: b
+    expression: open.flags == 1 && ${missing} == 0
+";
+    let options = LoadOptions {
+        supported_actions: [ActionKind::Set].into(),
+        ..LoadOptions::default()
+    };
+    let (rules, report) = load_with(&[("a.policy", text)], options);
+    assert_eq!(
+        errors(&report),
+        [
+            "a.policy:11:35: only one action can be specified",
+            "a.policy:12:9: either [set, kill, hash, coredump, log, network_filter] section of an action must be specified",
+            "a.policy:13:16: unknown key `fields`",
+            "a.policy:14:9: skipping invalid action in rule `a`: variable name is empty",
+            "a.policy:9:9: action `kill` of rule `a` is not supported by this build and is skipped",
+            "a.policy:13:9: action `hash` of rule `a` is not supported by this build and is skipped",
+            "a.policy:16:36: rule `b` error: variable `missing` doesn't exist",
+        ]
+    );
+    let rule = rules.rule("a").unwrap();
+    let kinds: Vec<_> = rule.actions.iter().map(|action| action.kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            ActionKind::Set,
+            ActionKind::Set,
+            ActionKind::Set,
+            ActionKind::Kill,
+            ActionKind::Hash
+        ]
+    );
+    assert_eq!(rule.actions[3].filter.as_deref(), Some("open.flags == 1"));
+    assert_eq!(rule.actions[3].text("signal"), Some("SIGKILL"));
+    assert_eq!(
+        matching(&rules, "open", &Event::default().int("open.flags", 1)),
+        ["a"]
+    );
+}
+
+#[test]
+fn file_integrity_rules_are_expanded() {
+    let text = "rules:\n  - {id: fim, expression: 'fim.write.file.path == \"/etc/passwd\" && process.uid != 0'}\n";
+    let (rules, report) = load(&[("a.policy", text)]);
+    assert_eq!(errors(&report), Vec::<String>::new());
+    assert_eq!(rules.rules().len(), 8);
+    assert!(rules.rules().iter().all(|rule| rule.rule_id() == "fim"));
+    let event = Event::default()
+        .with("rename.file.destination.path", "/etc/passwd")
+        .int("process.uid", 1);
+    assert_eq!(
+        matching(&rules, "rename", &event),
+        ["__fim_expanded_rename_destination__fim"]
+    );
+    let read = Event::default()
+        .with("open.file.path", "/etc/passwd")
+        .int("process.uid", 1);
+    assert!(matching(&rules, "open", &read).is_empty());
+    assert_eq!(
+        matching(&rules, "open", &read.int("open.flags", 1)).len(),
+        1
+    );
+    let approvers = rules.approvers("open");
+    assert!(!approvers.all);
+    assert_eq!(
+        approvers.paths,
+        [("/etc/passwd".to_owned(), 1 | 2 | 64 | 512 | 1024)]
+    );
+}
+
+#[test]
+fn approvers_are_the_union() {
+    let text = r#"
+rules:
+  - {id: a, expression: 'open.file.path == "/etc/shadow"'}
+  - {id: b, expression: 'open.file.name in ["x", "y"] && open.flags & O_CREAT != 0'}
+  - {id: c, expression: 'open.file.path =~ "/srv/**"'}
+  - {id: d, expression: 'open.flags & (O_TRUNC|O_APPEND) > 0 && process.uid == 0'}
+  - {id: e, expression: 'unlink.file.name == "x"'}
+  - {id: f, expression: 'unlink.file.path != "/x"'}
+"#;
+    let (rules, _) = load(&[("a.policy", text)]);
+    let open = rules.approvers("open");
+    assert!(!open.all);
+    assert_eq!(open.paths, [("/etc/shadow".to_owned(), 0)]);
+    assert_eq!(open.basenames, [("x".to_owned(), 64), ("y".to_owned(), 64)]);
+    assert_eq!(open.directories, [("/srv".to_owned(), true, 0)]);
+    assert_eq!(open.flags, 512 | 1024);
+    assert!(
+        open.accepts(&["/srv/a/b"], 0) && open.accepts(&["/a/x"], 64) && open.accepts(&["/z"], 512)
+    );
+    assert!(
+        !open.accepts(&["/srv"], 0)
+            && !open.accepts(&["/srvx/a"], 0)
+            && !open.accepts(&["/a/x"], 1)
+    );
+    let unlink = rules.approvers("unlink");
+    assert!(unlink.all);
+    assert_eq!(unlink.all_because, ["f"]);
+    // No rule, nothing to accept.
+    assert_eq!(
+        rules.approvers("chmod"),
+        atalaya_policy::Approvers::default()
+    );
+}
+
+#[test]
+fn rate_limits() {
+    let text = r#"
+rules:
+  - {id: plain, expression: open.flags == 1}
+  - {id: every, expression: open.flags == 1, every: 10s}
+  - {id: token, expression: open.flags == 1, every: 10s, limiter_token: [open.file.path, process.uid]}
+  - {id: bad_token, expression: open.flags == 1, limiter_token: [exec.file.path, nothing]}
+"#;
+    let (rules, report) = load(&[("a.policy", text)]);
+    assert_eq!(
+        errors(&report),
+        [
+            "a.policy:6:66: field 'exec.file.path' is not compatible with 'open' rules",
+            "a.policy:6:82: limiter_token: field `nothing` not found",
+        ]
+    );
+    let mut limiter = RateLimiter::new();
+    let second = 1_000_000_000;
+    let event = Event::default();
+    let plain = rules.rule("plain").unwrap();
+    let count = |limiter: &mut RateLimiter, now| {
+        (0..100)
+            .filter(|_| limiter.allow(plain, &event, now))
+            .count()
+    };
+    assert_eq!(count(&mut limiter, 5 * second), 40);
+    assert_eq!(count(&mut limiter, 6 * second), 10);
+    assert_eq!(count(&mut limiter, 600 * second), 40);
+    assert_eq!(limiter.dropped(plain), 210);
+    // A clock that goes back does no harm.
+    assert!(!limiter.allow(plain, &event, 0));
+    let every = rules.rule("every").unwrap();
+    let at: Vec<u64> = (0..25)
+        .filter(|&at| limiter.allow(every, &event, at * second))
+        .collect();
+    assert_eq!(at, [0, 10, 20]);
+    let token = rules.rule("token").unwrap();
+    let of = |name: &'static str| Event::default().with("open.file.path", name);
+    assert!(limiter.allow(token, &of("/a"), 0) && limiter.allow(token, &of("/b"), 0));
+    assert!(
+        !limiter.allow(token, &of("/a"), second)
+            && limiter.allow(token, &of("/a").int("process.uid", 1), second)
+    );
+    // The least recently used value is forgotten, so it may send again.
+    for number in 0..501 {
+        let path: &'static str = Box::leak(format!("/n{number}").into_boxed_str());
+        assert!(limiter.allow(token, &of(path), 2 * second));
+    }
+    assert!(limiter.allow(token, &of("/a"), 2 * second));
+}
