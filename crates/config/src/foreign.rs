@@ -58,7 +58,6 @@ const FOREIGN: &[&str] = &[
     "runtime_security_config.container_exclude",
     "runtime_security_config.container_include",
     "runtime_security_config.cookie_cache_size",
-    "runtime_security_config.custom_sensitive_regexps",
     "runtime_security_config.dentry_cache_size",
     "runtime_security_config.direct_send_from_system_probe",
     "runtime_security_config.dns_resolution",

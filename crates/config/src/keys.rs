@@ -182,8 +182,13 @@ keys! {
     /// Words that, in the name of an argument or a variable, hide its value, beyond the built-in ones.
     "event_monitoring_config.custom_sensitive_words" or "runtime_security_config.custom_sensitive_words" => custom_sensitive_words: Vec<String> = Vec::new(), "", PROBE;
 
+    /// Regular expressions of what is hidden in arguments and values: the last group, or everything when there is none.
+    "event_monitoring_config.custom_sensitive_regexps"
+        or "runtime_security_config.custom_sensitive_regexps"
+        => custom_sensitive_regexps: Vec<String> = Vec::new(), "", PROBE;
+
     /// How many processes the process tree holds before dead ones without living children are forgotten first.
-    "event_monitoring_config.pid_cache_size" or "runtime_security_config.pid_cache_size" => pid_cache_size: u64 = 10_000, "processes", PROBE;
+    "event_monitoring_config.pid_cache_size" or "runtime_security_config.pid_cache_size" => pid_cache_size: u64 = 16_384, "processes", PROBE;
 
     /// Directory of the lock file. A second system-probe with the same one refuses to start.
     "run_path" => run_path: PathBuf = "/run/atalaya".into(), "", PROBE;

@@ -1,0 +1,14 @@
+//! system-probe: the privileged half of Atalaya. It sees events through eBPF, decides with rules, and serves the
+//! security-agent on a unix socket.
+
+mod cli;
+mod preflight;
+mod run;
+mod signals;
+mod source;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,136 @@
+//! `run`: joins sensor, engine, spool and server, in the order that leaves nothing behind when one of them refuses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use atalaya_api::{Account, RunLock, Server, ServerOptions};
+use atalaya_config::Config;
+use atalaya_engine::{Engine, EngineOptions, Output, SelfTestOptions};
+use atalaya_model::json::Scrubber;
+use atalaya_policy::HostFacts;
+use atalaya_resolvers::TreeOptions;
+use atalaya_spool::{Limits, Spool};
+
+use crate::preflight;
+use crate::signals::{Asked, Signals};
+use crate::source::SensorSource;
+
+/// Runs until it is asked to stop.
+pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
+    if !config.enabled {
+        tracing::info!("runtime security is off (runtime_security_config.enabled): nothing to do");
+        return Ok(());
+    }
+    preflight::check()?;
+    let lock = RunLock::acquire(&config.run_path)?;
+    // Before any thread is made, because capabilities belong to threads.
+    let kept = preflight::drop_capabilities()?;
+    tracing::debug!("capabilities kept: {kept:?}");
+    let mut signals = Signals::install()?;
+    let output = output
+        .map(|path| {
+            Output::open(path).with_context(|| format!("cannot write events to {}", path.display()))
+        })
+        .transpose()?;
+    let spool = open_spool(config)?;
+    let sensor = SensorSource::open(config).context("cannot start the sensor")?;
+    let options = engine_options(config, spool.clone(), output);
+    let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
+    let control = engine.control();
+    let server_options = ServerOptions {
+        socket: config.socket.clone(),
+        agent: Account::of_agent(&config.agent_user),
+    };
+    let server = Server::start(
+        server_options,
+        &lock,
+        Arc::new(control.clone()),
+        spool.clone(),
+    )
+    .context("cannot serve the security-agent")?;
+    // Others wait for exactly these words.
+    tracing::info!("system-probe is ready");
+    while let Asked::Reload = signals.next() {
+        match control.reload() {
+            Ok((loaded, failed)) => {
+                tracing::info!(
+                    "policies were read again: {loaded} rules loaded, {failed} rejected"
+                );
+            }
+            Err(e) => tracing::error!("cannot read the policies again: {e}; the former rules stay"),
+        }
+    }
+    tracing::info!("stopping");
+    signals.end_at_next();
+    // The engine first: what it has still seen goes to the spool, and from there to whoever is connected.
+    engine.stop();
+    server.stop();
+    spool.close();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The spool; in memory where the directory refuses, because a full disk shall not blind the probe. Only another
+/// process that has it open is an error.
+fn open_spool(config: &Config) -> Result<Spool> {
+    let dir = &config.spool_dir;
+    let limits = Limits::with_max_bytes(config.spool_max_size_mb.saturating_mul(1 << 20));
+    match Spool::open(dir, limits) {
+        Ok(spool) => Ok(spool),
+        Err(e @ atalaya_spool::Error::Locked(_)) => Err(e.into()),
+        Err(e) => {
+            tracing::error!("{e}; events wait in memory only, and are lost when system-probe ends");
+            Ok(Spool::in_memory(limits, e.to_string())?)
+        }
+    }
+}
+
+fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> EngineOptions {
+    let uname = rustix::system::uname();
+    let hostname = match config.hostname.as_str() {
+        "" => uname.nodename().to_string_lossy().into_owned(),
+        name => name.to_owned(),
+    };
+    let mut host = HostFacts {
+        envs: std::env::vars()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
+        hostname: hostname.clone(),
+        ..HostFacts::default()
+    };
+    host.set_kernel_release(&uname.release().to_string_lossy());
+    if let Ok(text) = std::fs::read_to_string("/etc/os-release") {
+        host.set_os_release(&text);
+    }
+    let scrubber = Scrubber::new(
+        &config.custom_sensitive_words,
+        &config.custom_sensitive_regexps,
+    );
+    EngineOptions {
+        policies_dir: config.policies_dir.clone(),
+        spool: Some(spool),
+        output,
+        hostname,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        host,
+        capture_all_errors: config.capture_all_errors,
+        envs_with_value: Some(config.envs_with_value.clone()),
+        scrubber: scrubber.unwrap_or_else(|e| {
+            tracing::error!("event_monitoring_config.custom_sensitive_*: {e}; only the built-in words hide secrets");
+            Scrubber::default()
+        }),
+        self_test: SelfTestOptions {
+            enabled: config.self_test_enabled,
+            send_report: config.self_test_send_report,
+            timeout: config.self_test_timeout,
+            period: config.self_test_period,
+            ..SelfTestOptions::default()
+        },
+        tree: TreeOptions {
+            max_processes: usize::try_from(config.pid_cache_size).unwrap_or(usize::MAX).max(64),
+            ..TreeOptions::default()
+        },
+        ..EngineOptions::default()
+    }
+}

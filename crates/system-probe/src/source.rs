@@ -1,0 +1,137 @@
+//! The sensor, as the engine wants to see it.
+
+use std::collections::BTreeMap;
+
+use atalaya_config::{Config, HookTier};
+use atalaya_engine::{
+    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+};
+use atalaya_model::capture::{Approvers, Loss};
+use atalaya_sensor::{Options, Sensor, Tier};
+
+/// Kinds from this number on go through the bulk ring; those below, the life cycle, through the vital one.
+const BULK: u16 = 16;
+
+/// The sensor and what configuration says of it.
+pub(crate) struct SensorSource {
+    sensor: Sensor,
+    /// Let the kernel reject what no rule can match.
+    filters: bool,
+}
+
+impl SensorSource {
+    /// Chooses the tier and loads the programs.
+    pub(crate) fn open(config: &Config) -> Result<Self, atalaya_sensor::Error> {
+        let mut options = Options::default();
+        if config.event_stream_buffer_size > 0 {
+            options.bulk_bytes = u32::try_from(config.event_stream_buffer_size)
+                .unwrap_or(1 << 30)
+                .min(1 << 30);
+        }
+        options.tier = match config.hook_tier {
+            HookTier::Auto => None,
+            HookTier::Lsm => Some(Tier::Lsm),
+            HookTier::Tracepoint => Some(Tier::Tracepoint),
+            HookTier::Kprobe => {
+                tracing::warn!(
+                    "this version has no kprobe tier; event_monitoring_config.hook_tier counts as auto"
+                );
+                None
+            }
+        };
+        Ok(Self {
+            sensor: Sensor::open(&options)?,
+            filters: config.enable_kernel_filters && config.enable_approvers,
+        })
+    }
+}
+
+fn refused(error: atalaya_sensor::Error) -> SourceError {
+    SourceError(error.to_string())
+}
+
+impl EventSource for SensorSource {
+    fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError> {
+        let mut approvers = interest.approvers.clone();
+        if !self.filters {
+            for accepted in approvers.values_mut() {
+                *accepted = Approvers {
+                    all: true,
+                    ..Approvers::default()
+                };
+            }
+        }
+        let interest = atalaya_sensor::Interest {
+            approvers,
+            capture_all_errors: interest.capture_all_errors,
+        };
+        let unavailable = self.sensor.apply(&interest).map_err(refused)?;
+        Ok(ApplyReport { unavailable })
+    }
+
+    fn start(&mut self, sink: Sink) -> Result<(), SourceError> {
+        self.sensor.start(sink).map_err(refused)
+    }
+
+    fn take_losses(&mut self) -> Vec<Loss> {
+        self.sensor.take_losses()
+    }
+
+    fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {
+        self.sensor.heartbeat(number).map_err(refused)
+    }
+
+    fn report(&self) -> SourceReport {
+        let report = self.sensor.report();
+        let (mut sent, mut lost, mut busy) = (0, [0; 2], 0);
+        let mut details = BTreeMap::new();
+        for (kind, counters) in &report.counters {
+            sent += counters.sent;
+            busy += counters.busy;
+            lost[usize::from(*kind as u16 >= BULK)] += counters.lost;
+            if counters.sent > 0 || counters.lost > 0 {
+                let text = format!("{} sent, {} lost", counters.sent, counters.lost);
+                details.insert(format!("kernel.{}", kind.name()), text);
+            }
+        }
+        details.insert("kernel.sent".into(), sent.to_string());
+        details.insert("kernel.lost_without_buffer".into(), busy.to_string());
+        details.insert(
+            "reader.dropped_parts".into(),
+            report.dropped_parts.to_string(),
+        );
+        details.insert("bpf_lsm".into(), report.choice.bpf_lsm.to_string());
+        let ring = |index: usize, name: &str| Ring {
+            name: name.to_owned(),
+            bytes: report.ring_bytes[index].into(),
+            received: report.received[index],
+            lost: lost[index],
+        };
+        let mut warnings = Vec::new();
+        if !self.filters {
+            warnings.push("kernel filters are off by configuration: every event of a wanted type is evaluated".into());
+        }
+        SourceReport {
+            tier: report.choice.tier.name().to_owned(),
+            tier_reason: report.choice.reason.clone(),
+            programs: report
+                .attached
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+            missing: report
+                .missing
+                .iter()
+                .map(|missing| MissingHook {
+                    hook: missing.hook.to_owned(),
+                    reason: missing.reason.clone(),
+                    kinds: missing.kinds.clone(),
+                })
+                .collect(),
+            rings: vec![ring(0, "vital"), ring(1, "bulk")],
+            malformed: report.malformed,
+            warnings,
+            details,
+        }
+    }
+}
