@@ -1,0 +1,393 @@
+//! What the server asks of the engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use atalaya_api::{ControlError, RuntimeControl, proto};
+use atalaya_model::capture::CaptureKind;
+
+use crate::emit::{epoch_now_ns, timestamp};
+use crate::engine::{EngineError, Shared};
+use crate::selftest::Outcome;
+use crate::source::SourceReport;
+use crate::stats::get;
+use crate::{dump, report};
+
+/// The commands of a running engine. Clones are the same engine; after it has stopped, commands that need the sensor
+/// fail and the others tell the last state.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Reads the policies again (SIGHUP). Returns how many rules are loaded and how many were refused.
+    pub fn reload(&self) -> Result<(u32, u32), EngineError> {
+        Ok(self.shared.reload()?.counts())
+    }
+
+    /// Why the engine is not healthy, one line each; empty when it is.
+    pub fn unhealthy_because(&self) -> Vec<String> {
+        let shared = &self.shared;
+        let mut reasons = Vec::new();
+        if shared.source().is_none() {
+            reasons.push("the engine is stopped".to_owned());
+        }
+        if !shared.loop_alive.load(Ordering::Acquire) {
+            reasons.push("the event loop has ended".to_owned());
+        }
+        reasons.extend(shared.pulse.vital(Instant::now()).reason);
+        if let Some(last) = shared.self_test.last()
+            && !last.passed()
+        {
+            reasons.push(format!("the last self-test failed: {}", last.reason()));
+        }
+        if let Some(error) = shared
+            .emitter
+            .spool
+            .as_ref()
+            .and_then(|spool| spool.stats().error)
+        {
+            reasons.push(format!("the spool cannot write to disk: {error}"));
+        }
+        if let Some(output) = &shared.emitter.output {
+            let (_, failed) = output.losses();
+            if failed > 0 {
+                reasons.push(format!(
+                    "{failed} events could not be written to {}",
+                    output.name()
+                ));
+            }
+        }
+        reasons
+    }
+
+    fn warnings(&self, source: &SourceReport) -> Vec<String> {
+        let loaded = self.shared.rules.load();
+        let mut warnings = source.warnings.clone();
+        for (kind, rules) in loaded.turned_off() {
+            let why = loaded
+                .applied
+                .unavailable
+                .get(&kind)
+                .map_or("", String::as_str);
+            warnings.push(format!(
+                "reduced mode: {} events cannot be seen ({why}); turned off: {}",
+                kind.name(),
+                rules.join(", ")
+            ));
+        }
+        if let Some(output) = &self.shared.emitter.output {
+            let (dropped, _) = output.losses();
+            if dropped > 0 {
+                warnings.push(format!(
+                    "{dropped} events were not written to {}: its reader is too slow",
+                    output.name()
+                ));
+            }
+        }
+        warnings
+    }
+
+    fn sensor(&self, source: &SourceReport) -> proto::SensorStatus {
+        let loaded = self.shared.rules.load();
+        proto::SensorStatus {
+            tier: source.tier.clone(),
+            tier_reason: source.tier_reason.clone(),
+            programs_attached: source.programs.clone(),
+            missing: source
+                .missing
+                .iter()
+                .map(|missing| proto::MissingHook {
+                    hook: missing.hook.clone(),
+                    reason: missing.reason.clone(),
+                    turns_off: missing
+                        .kinds
+                        .iter()
+                        .flat_map(|kind| {
+                            let rules = loaded.rules_of(*kind);
+                            std::iter::once(format!("{} events", kind.name()))
+                                .chain(rules.into_iter().map(|rule| format!("rule {rule}")))
+                                .collect::<Vec<_>>()
+                        })
+                        .collect(),
+                })
+                .collect(),
+            rings: source
+                .rings
+                .iter()
+                .map(|ring| proto::RingStatus {
+                    name: ring.name.clone(),
+                    bytes: ring.bytes,
+                    received: ring.received,
+                    lost: ring.lost,
+                })
+                .collect(),
+            malformed_records: source.malformed + get(&self.shared.stats.malformed),
+        }
+    }
+
+    fn details(&self, source: &SourceReport) -> BTreeMap<String, String> {
+        let shared = &self.shared;
+        let tree = shared.tree().stats();
+        let (waiting, most) = shared.queues.depth();
+        let mut details: BTreeMap<String, String> = source.details.clone();
+        let mut add = |name: &str, value: String| {
+            details.insert(name.to_owned(), value);
+        };
+        add("queue.waiting", waiting.to_string());
+        add("queue.high_water", most.to_string());
+        add("events.deferred", get(&shared.stats.deferred).to_string());
+        add("events.failed", get(&shared.stats.panics).to_string());
+        add("events.custom", get(&shared.stats.custom).to_string());
+        add("process_tree.ended", tree.exited.to_string());
+        add("process_tree.cgroups", tree.cgroups.to_string());
+        add("process_tree.evicted", tree.evicted.to_string());
+        add("process_tree.from_procfs", tree.from_procfs.to_string());
+        add("process_tree.incomplete", tree.incomplete.to_string());
+        add("process_tree.unknown", tree.unknown.to_string());
+        details
+    }
+}
+
+impl RuntimeControl for Control {
+    fn status(&self, _params: &proto::GetStatusParams) -> proto::Status {
+        let shared = &self.shared;
+        let source = shared
+            .source()
+            .as_ref()
+            .map(|source| source.report())
+            .unwrap_or_default();
+        let loaded = shared.rules.load_full();
+        let (rules_loaded, rules_failed) = loaded.counts();
+        let reasons = self.unhealthy_because();
+        let vital = shared.pulse.vital(Instant::now());
+        let age_ms = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let usage = Usage::read();
+        // Apart from the rest: the lock would be held to the end of the statement, and `details` takes it too.
+        let process_tree_size = shared.tree().stats().processes as u64;
+        proto::Status {
+            environment: Some(proto::EnvironmentStatus {
+                warnings: self.warnings(&source),
+                constants: None,
+                kernel_lockdown: lockdown(),
+                use_mmapable_maps: true,
+                use_ring_buffer: true,
+                use_fentry: source.tier == "lsm",
+            }),
+            self_tests: shared.self_test.last().map(|last| self_tests(&last)),
+            policies_status: report::policies(&loaded),
+            direct_sender_status: None,
+            global_variables: Vec::new(),
+            scoped_variables: Default::default(),
+            version: shared.options.version.clone(),
+            uptime_seconds: shared.started.elapsed().as_secs(),
+            pid: std::process::id(),
+            healthy: reasons.is_empty(),
+            reasons,
+            sensor: Some(self.sensor(&source)),
+            event_types: shared
+                .stats
+                .all()
+                // A heartbeat is no event for people; it has its own place.
+                .filter(|(kind, _)| *kind != CaptureKind::Heartbeat)
+                .map(|(kind, stats)| proto::EventTypeStatus {
+                    event_type: kind.name().to_owned(),
+                    received: get(&stats.received),
+                    lost: get(&stats.lost),
+                    matched: get(&stats.matched),
+                    rate_limited: get(&stats.rate_limited),
+                    sent: get(&stats.sent),
+                })
+                .collect(),
+            heartbeat: Some(proto::HeartbeatStatus {
+                last: vital.age.map(|age| {
+                    let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+                    timestamp(epoch_now_ns().saturating_sub(age_ns))
+                }),
+                age_ms: vital.age.map_or(0, age_ms),
+                healthy: vital.healthy,
+                latency_ms: vital.latency.as_secs_f64() * 1000.0,
+            }),
+            spool: None,
+            process_tree_size,
+            rss_bytes: usage.rss_bytes,
+            rules_loaded,
+            rules_failed,
+            live_observers: 0,
+            cpu_ms: usage.cpu_ms,
+            kernel_version: shared.emitter.agent.kernel_version.clone(),
+            details: self.details(&source).into_iter().collect(),
+        }
+    }
+
+    fn run_self_test(&self) -> proto::SecuritySelfTestResultMessage {
+        match self.shared.run_self_test(true) {
+            Ok(outcome) => proto::SecuritySelfTestResultMessage {
+                ok: outcome.passed(),
+                error: outcome.reason(),
+                tests: rows(&outcome),
+            },
+            Err(error) => proto::SecuritySelfTestResultMessage {
+                ok: false,
+                error,
+                tests: Vec::new(),
+            },
+        }
+    }
+
+    fn reload_policies(&self) -> Result<proto::ReloadPoliciesResultMessage, ControlError> {
+        let loaded = self
+            .shared
+            .reload()
+            .map_err(|error| ControlError::Failed(error.to_string()))?;
+        let (rules_loaded, rules_failed) = loaded.counts();
+        Ok(proto::ReloadPoliciesResultMessage {
+            policies: report::policies(&loaded),
+            rules_loaded,
+            rules_failed,
+        })
+    }
+
+    fn ruleset_report(&self) -> Result<proto::GetRuleSetReportMessage, ControlError> {
+        let loaded = self.shared.rules.load_full();
+        Ok(proto::GetRuleSetReportMessage {
+            rule_set_report_message: Some(proto::RuleSetReportMessage {
+                filters: Some(report::filters(&loaded)),
+            }),
+            error: String::new(),
+            policies: report::policies(&loaded),
+        })
+    }
+
+    fn dump_process_cache(
+        &self,
+        params: &proto::DumpProcessCacheParams,
+    ) -> Result<proto::SecurityDumpProcessCacheMessage, ControlError> {
+        // The lock is held only while the list is made; the nodes are shared.
+        let processes = self.shared.tree().living();
+        let scrubber = params
+            .with_args
+            .then_some(&self.shared.emitter.agent.scrubber);
+        let content = match params.format.as_str() {
+            "" | "dot" => dump::dot(&processes, scrubber),
+            "json" => dump::json(&processes, scrubber),
+            other => {
+                return Err(ControlError::Invalid(format!(
+                    "unknown format `{other}`: it is `dot` or `json`"
+                )));
+            }
+        };
+        Ok(proto::SecurityDumpProcessCacheMessage {
+            filename: String::new(),
+            content,
+            processes: processes.len() as u64,
+        })
+    }
+
+    fn config(&self) -> proto::SecurityConfigMessage {
+        proto::SecurityConfigMessage {
+            runtime_enabled: true,
+            fim_enabled: false,
+            activity_dump_enabled: false,
+        }
+    }
+}
+
+fn rows(outcome: &Outcome) -> Vec<proto::SelfTestRow> {
+    outcome
+        .rows
+        .iter()
+        .map(|row| proto::SelfTestRow {
+            rule_id: row.rule_id.to_owned(),
+            event_type: row.event_type.to_owned(),
+            seen: row.latency.is_some(),
+            latency_ms: row
+                .latency
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1000.0),
+            error: row.error.clone(),
+        })
+        .collect()
+}
+
+fn self_tests(outcome: &Outcome) -> proto::SelfTestsStatus {
+    let ids = |passed: bool| {
+        outcome
+            .rows
+            .iter()
+            .filter(|row| row.latency.is_some() == passed)
+            .map(|row| row.rule_id.to_owned())
+            .collect()
+    };
+    let at = jiff::Timestamp::from_nanosecond(i128::from(outcome.at_ns)).unwrap_or_default();
+    proto::SelfTestsStatus {
+        last_timestamp: format!("{at:.0}"),
+        success: ids(true),
+        fails: ids(false),
+        tests: rows(outcome),
+        error: outcome.error.clone(),
+    }
+}
+
+/// The word in brackets of the kernel's list.
+fn lockdown() -> String {
+    let text = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    text.split_once('[')
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map(|(word, _)| word.to_owned())
+        .unwrap_or_default()
+}
+
+/// What this process uses.
+#[derive(Debug, Default)]
+struct Usage {
+    rss_bytes: u64,
+    cpu_ms: u64,
+}
+
+impl Usage {
+    fn read() -> Self {
+        let page = rustix::param::page_size() as u64;
+        let rss = std::fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
+            .unwrap_or(0);
+        // User and system time are the 14th and 15th field; the name in brackets is the second.
+        let ticks = std::fs::read_to_string("/proc/self/stat")
+            .ok()
+            .and_then(|text| {
+                let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+                let user: u64 = fields.next()?.parse().ok()?;
+                let system: u64 = fields.next()?.parse().ok()?;
+                Some(user + system)
+            })
+            .unwrap_or(0);
+        Self {
+            rss_bytes: rss * page,
+            cpu_ms: ticks * 1000 / rustix::param::clock_ticks_per_second().max(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Usage;
+
+    #[test]
+    fn usage_of_this_process() {
+        let usage = Usage::read();
+        assert!(usage.rss_bytes > 100_000, "{usage:?}");
+    }
+}

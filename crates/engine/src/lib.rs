@@ -1,0 +1,39 @@
+//! The event loop that joins sensor, process tree, rules and output; the self-test and the heartbeat.
+//!
+//! ```text
+//! sensor's reader ─▶ queues (vital, bulk) ─▶ event loop: process tree ▶ event ▶ rules ▶ rate limits
+//!                                              └─▶ JSON ─▶ spool (for the security-agent), JSON lines (--output)
+//! ```
+//!
+//! [`Engine::start`] does it all; [`Control`] is what the socket's server asks. Where captures come from is behind
+//! [`EventSource`], so that everything here is tested without a kernel.
+//!
+//! Threads: the sensor's reader pushes; `events` is the loop; `housekeeping` counts losses, asks for heartbeats and follows
+//! the clock; `self-test` runs it; `output` writes lines. The loop takes no lock but those of a batch, and waits for
+//! nobody outside: a slow reader of the output costs lines, a full disk fills the spool's memory.
+#![forbid(unsafe_code)]
+
+mod control;
+mod dump;
+mod emit;
+mod engine;
+mod options;
+mod output;
+mod pulse;
+mod queue;
+mod report;
+mod rules;
+mod selftest;
+mod source;
+mod stats;
+mod worker;
+
+pub use control::Control;
+pub use engine::{Engine, EngineError};
+pub use options::{EngineOptions, HeartbeatOptions, SelfTestOptions};
+pub use output::Output;
+pub use queue::QueueLimits;
+pub use selftest::{Outcome, TestRow};
+pub use source::{
+    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+};

@@ -1,0 +1,305 @@
+//! What is said of the rules and of the host: for `status`, `policy check --loaded-policies`, and `ruleset_loaded`.
+
+use std::collections::BTreeMap;
+
+use atalaya_api::proto;
+use atalaya_model::capture::{Approvers, CaptureKind};
+use atalaya_model::json::{MacroState, PolicyInfo, PolicyState, RuleState, RulesetLoaded};
+use atalaya_policy::{FilterType, HostFacts, LoadError, PolicyReport, RuleReport, Status};
+
+use crate::rules::Loaded;
+use crate::stats::get;
+use crate::{pulse, selftest};
+
+/// Scalar, glob and bit mask, by the wire's numbers.
+const SCALAR: i32 = 1;
+const GLOB: i32 = 2;
+const BITMASK: i32 = 32;
+/// The modes of an approver report.
+const ACCEPT: u32 = 1;
+const DENY: u32 = 2;
+
+fn join(errors: &[LoadError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+fn rule_status(rule: &RuleReport) -> &'static str {
+    match (rule.status, rule.filter_type) {
+        (Status::Loaded | Status::PartiallyLoaded, _) => "loaded",
+        (Status::Filtered, Some(FilterType::Disabled)) => "disabled",
+        (Status::Filtered, _) => "filtered",
+        (Status::Error, _) => "error",
+    }
+}
+
+fn rule_message(rule: &RuleReport) -> String {
+    if !rule.errors.is_empty() {
+        return join(&rule.errors);
+    }
+    match rule.filter_type {
+        Some(FilterType::Filters) => "its filters do not hold on this host".to_owned(),
+        Some(FilterType::AgentVersion) => "this agent version doesn't support this rule".to_owned(),
+        Some(FilterType::Disabled) | None => String::new(),
+    }
+}
+
+/// The policies as `status` shows them. Those of the agent's own are not among them, except the self-test's.
+pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
+    let matches: BTreeMap<&str, u64> = loaded
+        .ruleset
+        .rules()
+        .iter()
+        .filter_map(|rule| {
+            let counter = loaded.matches.get(rule.index())?;
+            Some((rule.id.as_str(), get(counter)))
+        })
+        .collect();
+    let mut policies: Vec<proto::PolicyStatus> = loaded
+        .report
+        .policies
+        .iter()
+        .filter(|policy| policy.source != pulse::SOURCE)
+        .map(|policy| proto::PolicyStatus {
+            name: policy.name.clone(),
+            source: policy.source.clone(),
+            version: policy.version.clone(),
+            file: policy.path.clone().unwrap_or_default(),
+            errors: policy
+                .errors
+                .iter()
+                .chain(policy.macros.iter().flat_map(|item| &item.errors))
+                .map(LoadError::render)
+                .collect(),
+            status: policy
+                .rules
+                .iter()
+                .map(|rule| proto::RuleStatus {
+                    id: rule.id.clone(),
+                    status: rule_status(rule).to_owned(),
+                    error: rule_message(rule),
+                    matches: matches.get(rule.id.as_str()).copied().unwrap_or(0),
+                })
+                .collect(),
+        })
+        .collect();
+    if !loaded.report.errors.is_empty() {
+        // Errors outside any policy: the directory.
+        policies.push(proto::PolicyStatus {
+            errors: loaded.report.errors.iter().map(LoadError::render).collect(),
+            ..proto::PolicyStatus::default()
+        });
+    }
+    policies
+}
+
+/// What the kernel filters by, an entry an event type.
+pub(crate) fn filters(loaded: &Loaded) -> proto::FilterReport {
+    proto::FilterReport {
+        approvers: loaded
+            .interest
+            .approvers
+            .iter()
+            .map(|(kind, approvers)| approver_report(*kind, approvers))
+            .collect(),
+    }
+}
+
+fn approver_report(kind: CaptureKind, approvers: &Approvers) -> proto::ApproverReport {
+    let name = kind.name();
+    let mut details = Vec::new();
+    let mut add = |field: String, value: String, r#type: i32| {
+        details.push(proto::ApproverDetails {
+            field,
+            value,
+            r#type,
+        });
+    };
+    let with_flags = |value: &str, flags: u32| {
+        if flags == 0 {
+            value.to_owned()
+        } else {
+            format!("{value} with flags {flags:#x}")
+        }
+    };
+    for (basename, flags) in &approvers.basenames {
+        add(
+            format!("{name}.file.name"),
+            with_flags(basename, *flags),
+            SCALAR,
+        );
+    }
+    for (path, flags) in &approvers.paths {
+        add(
+            format!("{name}.file.path"),
+            with_flags(path, *flags),
+            SCALAR,
+        );
+    }
+    for (directory, recursive, flags) in &approvers.directories {
+        let glob = if *recursive { "**" } else { "*" };
+        add(
+            format!("{name}.file.path"),
+            with_flags(
+                &format!("{}/{glob}", directory.trim_end_matches('/')),
+                *flags,
+            ),
+            GLOB,
+        );
+    }
+    if approvers.flags != 0 {
+        add(
+            format!("{name}.flags"),
+            format!("{:#x}", approvers.flags),
+            BITMASK,
+        );
+    }
+    proto::ApproverReport {
+        event_type: name.to_owned(),
+        mode: if approvers.all { ACCEPT } else { DENY },
+        approvers: Some(proto::Approvers {
+            field: details
+                .first()
+                .map(|detail| detail.field.clone())
+                .unwrap_or_default(),
+            approver_details: details,
+        }),
+        accept_mode_rules: approvers
+            .all_because
+            .iter()
+            .map(|rule_id| proto::AcceptModeRule {
+                rule_id: rule_id.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The `ruleset_loaded` event.
+pub(crate) fn ruleset_loaded(loaded: &Loaded) -> RulesetLoaded {
+    let filters = loaded.interest.approvers.iter().map(|(kind, approvers)| {
+        let report = approver_report(*kind, approvers);
+        let details = report.approvers.map(|approvers| approvers.approver_details);
+        let approvers: Vec<_> = details
+            .into_iter()
+            .flatten()
+            .map(|detail| serde_json::json!({ "field": detail.field, "value": detail.value }))
+            .collect();
+        (
+            kind.name().to_owned(),
+            serde_json::json!({
+                "mode": if report.mode == ACCEPT { "accept" } else { "deny" },
+                "approvers": approvers,
+                "accept_mode_rules": approvers_because(loaded, *kind),
+            }),
+        )
+    });
+    RulesetLoaded {
+        filters: serde_json::Value::Object(filters.collect()),
+        policies: loaded
+            .report
+            .policies
+            .iter()
+            .filter(|policy| policy.source != pulse::SOURCE && policy.source != selftest::SOURCE)
+            .map(policy_state)
+            .collect(),
+    }
+}
+
+fn approvers_because(loaded: &Loaded, kind: CaptureKind) -> &[String] {
+    loaded
+        .interest
+        .approvers
+        .get(&kind)
+        .map_or(&[], |approvers| &approvers.all_because)
+}
+
+fn policy_state(policy: &PolicyReport) -> PolicyState {
+    let loaded = |status: Status| matches!(status, Status::Loaded | Status::PartiallyLoaded);
+    let status = if policy.rules.iter().any(|rule| loaded(rule.status)) {
+        if policy.status == Status::Loaded {
+            "loaded"
+        } else {
+            "partially_loaded"
+        }
+    } else if policy.rules.iter().any(|rule| rule.status == Status::Error) {
+        "fully_rejected"
+    } else if !policy.errors.is_empty() {
+        "error"
+    } else if policy.rules.is_empty() {
+        "loaded"
+    } else {
+        "fully_filtered"
+    };
+    PolicyState {
+        name: policy.name.clone(),
+        source: policy.source.clone(),
+        version: policy.version.clone(),
+        status: status.to_owned(),
+        message: join(&policy.errors),
+        rules: policy
+            .rules
+            .iter()
+            .map(|rule| RuleState {
+                id: rule.id.clone(),
+                version: rule.version.clone(),
+                expression: rule.expression.clone(),
+                status: rule_status(rule).to_owned(),
+                message: rule_message(rule),
+                tags: rule
+                    .tags
+                    .iter()
+                    .filter_map(|tag| tag.split_once(':'))
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
+                actions: Vec::new(),
+                modified_by: rule
+                    .modified_by
+                    .iter()
+                    .map(|name| PolicyInfo {
+                        name: name.clone(),
+                        ..PolicyInfo::default()
+                    })
+                    .collect(),
+            })
+            .collect(),
+        macros: policy
+            .macros
+            .iter()
+            .map(|item| MacroState {
+                id: item.id.clone(),
+                status: match item.status {
+                    Status::Loaded | Status::PartiallyLoaded => "loaded",
+                    Status::Filtered => "filtered",
+                    Status::Error => "error",
+                }
+                .to_owned(),
+                message: join(&item.errors),
+            })
+            .collect(),
+    }
+}
+
+/// The architecture by the reference's names.
+pub(crate) fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// `uname -r`.
+pub(crate) fn kernel_release() -> String {
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// `<ID> - <VERSION_ID>`.
+pub(crate) fn distribution(host: &HostFacts) -> String {
+    match (host.os_id.as_str(), host.os_version_id.as_str()) {
+        ("", _) => String::new(),
+        (id, version) => format!("{id} - {version}"),
+    }
+}

@@ -1,0 +1,197 @@
+//! The rules in force, and what they need from the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
+
+use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind};
+use atalaya_policy::{InternalPolicy, LoadOptions, LoadReport, Rule, RuleSet, Status};
+
+use crate::options::EngineOptions;
+use crate::source::{ApplyReport, Interest};
+use crate::{pulse, selftest};
+
+/// One load of the policies: immutable but for its counters.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) ruleset: RuleSet,
+    pub(crate) report: LoadReport,
+    /// Matches of each rule, by [`Rule::index`].
+    pub(crate) matches: Vec<AtomicU64>,
+    pub(crate) interest: Interest,
+    pub(crate) applied: ApplyReport,
+    /// Distinguishes loads.
+    pub(crate) generation: u64,
+    /// Kinds that some rule is about.
+    wanted: [bool; CAPTURE_KINDS.len()],
+}
+
+impl Loaded {
+    /// Reads and compiles the policies. Never fails: see the report.
+    pub(crate) fn read(
+        options: &EngineOptions,
+        self_test: Option<InternalPolicy>,
+        generation: u64,
+    ) -> Self {
+        let mut internal = vec![pulse::policy()];
+        internal.extend(self_test);
+        let (ruleset, report) = RuleSet::load(
+            atalaya_model::schema(),
+            &LoadOptions {
+                policies_dir: Some(options.policies_dir.clone()),
+                internal,
+                host: options.host.clone(),
+                agent_version: options.agent_version.clone(),
+                ..LoadOptions::default()
+            },
+        );
+        let matches = ruleset.rules().iter().map(|_| AtomicU64::new(0)).collect();
+        let interest = interest(&ruleset, options.capture_all_errors);
+        let wanted = CAPTURE_KINDS.map(|kind| ruleset.has_rules(kind.name()));
+        Self {
+            ruleset,
+            report,
+            matches,
+            interest,
+            applied: ApplyReport::default(),
+            generation,
+            wanted,
+        }
+    }
+
+    /// No rules at all: before the first load.
+    pub(crate) fn none() -> Self {
+        Self {
+            ruleset: RuleSet::default(),
+            report: LoadReport::default(),
+            matches: Vec::new(),
+            interest: Interest::default(),
+            applied: ApplyReport::default(),
+            generation: 0,
+            wanted: [false; CAPTURE_KINDS.len()],
+        }
+    }
+
+    /// Whether some rule is about this kind.
+    pub(crate) fn wants(&self, kind: CaptureKind) -> bool {
+        CAPTURE_KINDS
+            .iter()
+            .position(|known| *known == kind)
+            .is_some_and(|index| self.wanted[index])
+    }
+
+    /// Rules that can never match because their events cannot be seen here, by event type.
+    pub(crate) fn turned_off(&self) -> BTreeMap<CaptureKind, Vec<&str>> {
+        self.applied
+            .unavailable
+            .keys()
+            .map(|kind| (*kind, self.rules_of(*kind)))
+            .collect()
+    }
+
+    /// The ids of the rules about a kind.
+    pub(crate) fn rules_of(&self, kind: CaptureKind) -> Vec<&str> {
+        self.ruleset
+            .rules_for(kind.name())
+            .map(|rule| rule.id.as_str())
+            .collect()
+    }
+
+    /// Rules loaded and refused, internal ones not counted.
+    pub(crate) fn counts(&self) -> (u32, u32) {
+        let mut counts = (0, 0);
+        for rule in self
+            .report
+            .policies
+            .iter()
+            .filter(|policy| !policy.internal)
+            .flat_map(|policy| &policy.rules)
+        {
+            match rule.status {
+                Status::Loaded | Status::PartiallyLoaded => counts.0 += 1,
+                Status::Error => counts.1 += 1,
+                Status::Filtered => {}
+            }
+        }
+        counts
+    }
+}
+
+/// Whether the rule is one of the agent's own with this source.
+pub(crate) fn is_internal(rule: &Rule, source: &str) -> bool {
+    rule.policy.internal && rule.policy.source == source
+}
+
+/// What the kernel must send so that no rule misses an event: file events by their necessary conditions. Life-cycle
+/// captures come always, for the process tree.
+fn interest(ruleset: &RuleSet, capture_all_errors: bool) -> Interest {
+    let kinds: BTreeSet<CaptureKind> = ruleset
+        .event_types()
+        .filter_map(CaptureKind::from_name)
+        .filter(|kind| *kind >= CaptureKind::Open)
+        .collect();
+    Interest {
+        approvers: kinds
+            .into_iter()
+            .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
+            .collect(),
+        capture_all_errors,
+    }
+}
+
+fn convert(approvers: atalaya_policy::Approvers) -> Approvers {
+    let atalaya_policy::Approvers {
+        all,
+        all_because,
+        basenames,
+        paths,
+        directories,
+        flags,
+    } = approvers;
+    Approvers {
+        all,
+        all_because,
+        basenames,
+        paths,
+        directories,
+        flags,
+    }
+}
+
+/// A policy of the agent's own, as YAML. The strings are quoted by the rules of JSON, of which YAML takes all.
+pub(crate) fn internal_policy(
+    name: &str,
+    source: &str,
+    rules: &[(&str, String, &str, bool)],
+) -> InternalPolicy {
+    let rules: Vec<serde_json::Value> = rules
+        .iter()
+        .map(|(id, expression, description, silent)| {
+            serde_json::json!({
+                "id": id,
+                "version": "1.0.0",
+                "description": description,
+                "expression": expression,
+                "silent": silent,
+            })
+        })
+        .collect();
+    InternalPolicy {
+        name: name.to_owned(),
+        source: source.to_owned(),
+        content: serde_json::json!({ "version": "1.0.0", "rules": rules }).to_string(),
+    }
+}
+
+/// The policies' names, for the `heartbeat` event: those that people wrote.
+pub(crate) fn policy_infos(report: &LoadReport) -> Vec<atalaya_model::json::PolicyInfo> {
+    report
+        .policies
+        .iter()
+        .filter(|policy| policy.source != selftest::SOURCE && policy.source != pulse::SOURCE)
+        .map(|policy| atalaya_model::json::PolicyInfo {
+            name: policy.name.clone(),
+            version: policy.version.clone(),
+            source: policy.source.clone(),
+        })
+        .collect()
+}

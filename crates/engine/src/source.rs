@@ -1,0 +1,93 @@
+//! Where captures come from: what the engine asks of the sensor, and nothing more, so that tests can feed it.
+
+use std::collections::BTreeMap;
+
+use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss};
+
+/// Where the source delivers to. It is called by the source's own thread and does not block for file captures.
+pub type Sink = Box<dyn FnMut(Capture) + Send>;
+
+/// What the rules want to see.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interest {
+    /// The file events that some rule is about, and which of them can match. Process life-cycle captures are wanted
+    /// always, all of them, and are not in here.
+    pub approvers: BTreeMap<CaptureKind, Approvers>,
+    /// Failed calls of every errno, not only of denied access.
+    pub capture_all_errors: bool,
+}
+
+/// What became of an [`Interest`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApplyReport {
+    /// Kinds that are wanted and cannot be seen on this host, and why.
+    pub unavailable: BTreeMap<CaptureKind, String>,
+}
+
+/// A hook that could not be attached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MissingHook {
+    /// Its name.
+    pub hook: String,
+    /// Why.
+    pub reason: String,
+    /// The kinds of events that are not seen, or not wholly, without it.
+    pub kinds: Vec<CaptureKind>,
+}
+
+/// One ring buffer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ring {
+    /// `vital`, `bulk`.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Records read.
+    pub received: u64,
+    /// Records that found no place.
+    pub lost: u64,
+}
+
+/// The state of the source, for `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceReport {
+    /// `lsm`, `kprobe`, `tracepoint`.
+    pub tier: String,
+    /// Why this tier.
+    pub tier_reason: String,
+    /// Programs attached now.
+    pub programs: Vec<String>,
+    /// Hooks that are missing.
+    pub missing: Vec<MissingHook>,
+    /// Ring buffers.
+    pub rings: Vec<Ring>,
+    /// Records that could not be decoded.
+    pub malformed: u64,
+    /// What could be better, one line each.
+    pub warnings: Vec<String>,
+    /// What else people may want to know.
+    pub details: BTreeMap<String, String>,
+}
+
+/// Why the source refused. The message is what the person at the terminal reads.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);
+
+/// A source of captures: the sensor, or a test's own.
+///
+/// The order of use is `apply`, `start`, then the rest in any order, `apply` again at each reload. Dropping it detaches
+/// everything and ends its thread.
+pub trait EventSource: Send {
+    /// Attaches what is needed for `interest` and sets the kernel's filters; the new filters are active before those
+    /// that are needed no more are removed. On an error the former interest stays in force.
+    fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError>;
+    /// Begins to deliver. What was captured since `apply` is delivered as well.
+    fn start(&mut self, sink: Sink) -> Result<(), SourceError>;
+    /// The losses since the last call.
+    fn take_losses(&mut self) -> Vec<Loss>;
+    /// Asks the kernel for a sign of life that comes back as a heartbeat capture with this number.
+    fn heartbeat(&mut self, number: u64) -> Result<(), SourceError>;
+    /// The state of the source.
+    fn report(&self) -> SourceReport;
+}

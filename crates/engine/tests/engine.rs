@@ -1,0 +1,642 @@
+//! The engine from captures to JSON, fed by a source that stands in for the kernel.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use atalaya_api::{RuntimeControl, proto};
+use atalaya_engine::{
+    ApplyReport, Engine, EngineOptions, EventSource, HeartbeatOptions, Interest, Output,
+    SelfTestOptions, Sink, SourceError, SourceReport,
+};
+use atalaya_model::capture::{
+    Body, Capture, CaptureKind, Exec, FileCall, FileFields, Fork, Header, Loss,
+};
+use atalaya_resolvers::clock::boot_now_ns;
+use atalaya_spool::{Limits, Next, Spool};
+use prost::Message;
+use serde_json::Value;
+
+/// Pids that no process of the host has.
+const BASE: u32 = 1 << 30;
+
+/// What the test sees and decides of the source.
+#[derive(Default)]
+struct Kernel {
+    sink: Mutex<Option<Sink>>,
+    interests: Mutex<Vec<Interest>>,
+    losses: Mutex<Vec<Loss>>,
+    mute: AtomicBool,
+    refuse: AtomicBool,
+    blind_for: Mutex<Option<CaptureKind>>,
+}
+
+impl Kernel {
+    fn send(&self, capture: Capture) {
+        if let Some(sink) = &mut *self.sink.lock().unwrap() {
+            sink(capture);
+        }
+    }
+
+    /// A bash with this pid, and the time from which on it may act.
+    fn bash(&self, pid: u32) {
+        let now = boot_now_ns();
+        self.send(Capture {
+            header: header(pid, now),
+            body: Body::Exec(Box::new(Exec {
+                file: file("/usr/bin/bash"),
+                filename: "/usr/bin/bash".to_owned(),
+                args: vec!["bash".to_owned()],
+                start_time_ns: now,
+                ..Exec::default()
+            })),
+        });
+    }
+
+    fn open(&self, pid: u32, path: &str) {
+        self.send(open(pid, path, boot_now_ns()));
+    }
+}
+
+fn header(pid: u32, time_ns: u64) -> Header {
+    Header {
+        pid: BASE + pid,
+        tid: BASE + pid,
+        time_ns,
+        comm: "bash".to_owned(),
+        ..Header::default()
+    }
+}
+
+fn file(path: &str) -> FileFields {
+    FileFields {
+        path: path.to_owned(),
+        known: true,
+        inode: 5,
+        mode: 0o100_644,
+        nlink: 1,
+        ..FileFields::default()
+    }
+}
+
+fn open(pid: u32, path: &str, time_ns: u64) -> Capture {
+    Capture {
+        header: header(pid, time_ns),
+        body: Body::File(Box::new(FileCall {
+            kind: CaptureKind::Open,
+            retval: 3,
+            file: file(path),
+            destination: None,
+            flags: 0,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            atime_ns: 0,
+            mtime_ns: 0,
+            arg_path: path.to_owned(),
+            arg_path2: String::new(),
+            dirfd: -100,
+        })),
+    }
+}
+
+struct Source(Arc<Kernel>);
+
+impl EventSource for Source {
+    fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError> {
+        if self.0.refuse.load(Ordering::Relaxed) {
+            return Err(SourceError("no".to_owned()));
+        }
+        self.0.interests.lock().unwrap().push(interest.clone());
+        let blind_for = *self.0.blind_for.lock().unwrap();
+        Ok(ApplyReport {
+            unavailable: blind_for
+                .map(|kind| (kind, "no hook".to_owned()))
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    fn start(&mut self, sink: Sink) -> Result<(), SourceError> {
+        *self.0.sink.lock().unwrap() = Some(sink);
+        Ok(())
+    }
+
+    fn take_losses(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.0.losses.lock().unwrap())
+    }
+
+    fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {
+        if !self.0.mute.load(Ordering::Relaxed) {
+            self.0.send(Capture {
+                header: header(0, boot_now_ns()),
+                body: Body::Heartbeat(number),
+            });
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> SourceReport {
+        SourceReport {
+            tier: "test".to_owned(),
+            ..SourceReport::default()
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        *self.0.sink.lock().unwrap() = None;
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn all(&self) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    fn of(&self, rule_id: &str) -> Vec<Value> {
+        self.all()
+            .into_iter()
+            .filter(|event| event["agent"]["rule_id"] == rule_id)
+            .collect()
+    }
+
+    fn wait_for(&self, rule_id: &str, count: usize) -> Vec<Value> {
+        let start = Instant::now();
+        loop {
+            let found = self.of(rule_id);
+            if found.len() >= count {
+                return found;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(10),
+                "no event of {rule_id}; there are {:#?}",
+                self.all()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+struct Bench {
+    engine: Option<Engine>,
+    kernel: Arc<Kernel>,
+    lines: Lines,
+    policies: tempfile::TempDir,
+    spool: Spool,
+    _spool_dir: tempfile::TempDir,
+}
+
+const RULES: &str = r#"
+version: "1.2.3"
+rules:
+  - id: shadow
+    description: The shadow file was opened
+    expression: open.file.path == "/etc/shadow"
+    tags:
+      technique: T1003
+  - id: ls
+    expression: exec.file.name == "ls" && process.parent.file.name == "bash"
+"#;
+
+impl Bench {
+    fn new(rules: &str, change: impl FnOnce(&mut EngineOptions, &Kernel)) -> Self {
+        let policies = tempfile::tempdir().unwrap();
+        write_rules(policies.path(), rules);
+        let spool_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(spool_dir.path(), Limits::default()).unwrap();
+        let lines = Lines::default();
+        let kernel = Arc::new(Kernel::default());
+        let mut options = EngineOptions {
+            policies_dir: policies.path().to_owned(),
+            spool: Some(spool.clone()),
+            output: Some(Output::to_writer("test", Box::new(lines.clone())).unwrap()),
+            hostname: "host".to_owned(),
+            replay_snapshot: false,
+            self_test: SelfTestOptions {
+                first_after: None,
+                timeout: Duration::from_millis(200),
+                ..SelfTestOptions::default()
+            },
+            ..EngineOptions::default()
+        };
+        change(&mut options, &kernel);
+        let engine = Engine::start(options, Box::new(Source(Arc::clone(&kernel)))).unwrap();
+        Self {
+            engine: Some(engine),
+            kernel,
+            lines,
+            policies,
+            spool,
+            _spool_dir: spool_dir,
+        }
+    }
+
+    fn control(&self) -> impl RuntimeControl + use<> {
+        self.engine.as_ref().unwrap().control()
+    }
+
+    fn status(&self) -> proto::Status {
+        self.control().status(&proto::GetStatusParams::default())
+    }
+
+    fn stop(&mut self) {
+        self.engine.take().unwrap().stop();
+    }
+}
+
+fn write_rules(dir: &Path, rules: &str) {
+    std::fs::write(dir.join("test.policy"), rules).unwrap();
+}
+
+#[test]
+fn an_open_becomes_a_line_and_a_record() {
+    let mut bench = Bench::new(RULES, |_, _| {});
+    bench.kernel.bash(10);
+    bench.kernel.open(10, "/etc/passwd");
+    bench.kernel.open(10, "/etc/shadow");
+    let events = bench.lines.wait_for("shadow", 1);
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0]["title"], "The shadow file was opened");
+    assert_eq!(events[0]["file"]["path"], "/etc/shadow");
+    assert_eq!(events[0]["process"]["executable"]["path"], "/usr/bin/bash");
+    assert_eq!(events[0]["agent"]["policy_version"], "1.2.3");
+
+    let mut reader = bench.spool.reader("test").unwrap();
+    let message = loop {
+        match reader.next(Duration::from_secs(5)) {
+            Next::Record(record) => {
+                let message = proto::SecurityEventMessage::decode(&record.data[..]).unwrap();
+                if message.rule_id == "shadow" {
+                    break message;
+                }
+            }
+            _ => panic!("the record is missing"),
+        }
+    };
+    let data: Value = serde_json::from_slice(&message.data).unwrap();
+    assert_eq!(data, events[0]);
+    assert_eq!(message.track, "secruntime");
+    assert!(message.tags.contains(&"technique:T1003".to_owned()));
+    assert!(message.tags.contains(&"type:open".to_owned()));
+    assert_eq!(message.service, "runtime-security-agent");
+
+    let status = bench.status();
+    let open = status
+        .event_types
+        .iter()
+        .find(|kind| kind.event_type == "open")
+        .unwrap();
+    assert_eq!((open.received, open.matched, open.sent), (2, 1, 1));
+    let policy = &status.policies_status[0];
+    assert_eq!(
+        (policy.name.as_str(), policy.version.as_str()),
+        ("test.policy", "1.2.3")
+    );
+    assert_eq!(policy.status[0].matches, 1);
+    assert_eq!((status.rules_loaded, status.rules_failed), (2, 0));
+    bench.stop();
+}
+
+#[test]
+fn lineage_and_snapshot() {
+    let rules = format!(
+        "{RULES}  - id: old\n    expression: exec.file.path != \"\" && event.source == \"snapshot\" && process.pid == {}\n",
+        std::process::id()
+    );
+    let mut bench = Bench::new(&rules, |options, _| options.replay_snapshot = true);
+    let old = bench.lines.wait_for("old", 1);
+    assert_eq!(old[0]["process"]["pid"], std::process::id());
+    bench.kernel.bash(10);
+    let now = boot_now_ns();
+    bench.kernel.send(Capture {
+        header: header(10, now),
+        body: Body::Fork(Fork {
+            child_pid: BASE + 11,
+            parent_pid: BASE + 10,
+            start_time_ns: now,
+            ..Fork::default()
+        }),
+    });
+    bench.kernel.send(Capture {
+        header: header(11, now + 10),
+        body: Body::Exec(Box::new(Exec {
+            file: file("/usr/bin/ls"),
+            filename: "/usr/bin/ls".to_owned(),
+            start_time_ns: now,
+            ..Exec::default()
+        })),
+    });
+    let events = bench.lines.wait_for("ls", 1);
+    assert_eq!(
+        events[0]["process"]["parent"]["executable"]["path"],
+        "/usr/bin/bash"
+    );
+    let dump = bench
+        .control()
+        .dump_process_cache(&proto::DumpProcessCacheParams {
+            format: "json".to_owned(),
+            with_args: true,
+        })
+        .unwrap();
+    let dump: Value = serde_json::from_slice(&dump.content).unwrap();
+    let ls = dump["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|process| process["pid"] == BASE + 11)
+        .unwrap();
+    assert_eq!(ls["lineage"][0]["pid"], BASE + 10);
+    bench.stop();
+}
+
+#[test]
+fn an_open_that_overtakes_its_exec_waits_for_it() {
+    let bench = Bench::new(RULES, |_, _| {});
+    let now = boot_now_ns();
+    bench.kernel.send(open(20, "/etc/shadow", now + 1000));
+    std::thread::sleep(Duration::from_millis(2));
+    bench.kernel.send(Capture {
+        header: header(20, now),
+        body: Body::Exec(Box::new(Exec {
+            file: file("/usr/bin/bash"),
+            start_time_ns: now,
+            ..Exec::default()
+        })),
+    });
+    let events = bench.lines.wait_for("shadow", 1);
+    assert_eq!(events[0]["process"]["executable"]["path"], "/usr/bin/bash");
+    // One whose exec never comes is told nevertheless, and says what it does not know.
+    bench.kernel.open(21, "/etc/shadow");
+    let events = bench.lines.wait_for("shadow", 2);
+    assert_eq!(events[1]["process"]["comm"], "bash");
+    assert_eq!(events[1]["process"]["pid"], BASE + 21);
+}
+
+#[test]
+fn the_sensor_is_told_what_the_rules_need() {
+    let bench = Bench::new(RULES, |_, _| {});
+    let first = bench.kernel.interests.lock().unwrap()[0].clone();
+    let open = &first.approvers[&CaptureKind::Open];
+    assert!(!open.all);
+    assert!(
+        open.paths.contains(&("/etc/shadow".to_owned(), 0)),
+        "{open:?}"
+    );
+    // The self-test's two others.
+    assert!(first.approvers.contains_key(&CaptureKind::Chown));
+    assert!(!first.approvers.contains_key(&CaptureKind::Exec));
+    assert!(!first.approvers.contains_key(&CaptureKind::Heartbeat));
+
+    write_rules(
+        bench.policies.path(),
+        "rules:\n  - id: gone\n    expression: unlink.file.name == \"x\"\n  - id: bad\n    expression: open.file.pathh == \"x\"\n",
+    );
+    let result = bench.control().reload_policies().unwrap();
+    assert_eq!((result.rules_loaded, result.rules_failed), (1, 1));
+    let second = bench.kernel.interests.lock().unwrap()[1].clone();
+    assert!(second.approvers.contains_key(&CaptureKind::Unlink));
+    let loaded = bench.lines.wait_for("ruleset_loaded", 2);
+    let rules = loaded[1]["policies"][0]["rules"].as_array().unwrap();
+    assert_eq!(
+        (&rules[0]["status"], &rules[1]["status"]),
+        (&"loaded".into(), &"error".into())
+    );
+
+    // The old rule is gone.
+    bench.kernel.bash(10);
+    bench.kernel.open(10, "/etc/shadow");
+    // A sensor that refuses leaves what is in force.
+    bench.kernel.refuse.store(true, Ordering::Relaxed);
+    write_rules(bench.policies.path(), RULES);
+    let error = bench.control().reload_policies().unwrap_err();
+    assert_eq!(error.to_string(), "the sensor: no");
+    let report = bench.control().ruleset_report().unwrap();
+    assert_eq!(report.policies[0].status[0].id, "gone");
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(bench.lines.of("shadow").is_empty());
+}
+
+#[test]
+fn rules_that_cannot_match_are_named() {
+    let bench = Bench::new(RULES, |_, kernel| {
+        *kernel.blind_for.lock().unwrap() = Some(CaptureKind::Open);
+    });
+    let warnings = bench.status().environment.unwrap().warnings;
+    assert!(
+        warnings.iter().any(|line| line.contains("reduced mode")
+            && line.contains("no hook")
+            && line.contains("shadow")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_heartbeat_goes_the_whole_way() {
+    let bench = Bench::new(RULES, |options, _| {
+        options.heartbeat = HeartbeatOptions {
+            period: Duration::from_millis(20),
+            misses: 3,
+            announce_early: Duration::from_millis(100),
+            announce_early_count: 2,
+            announce_late: Duration::from_secs(600),
+        };
+    });
+    let beats = bench.lines.wait_for("heartbeat", 3);
+    assert_eq!(beats[0]["policies"][0]["name"], "test.policy");
+    let status = bench.status();
+    assert!(status.healthy, "{:?}", status.reasons);
+    assert!(status.heartbeat.unwrap().last.is_some());
+    bench.kernel.mute.store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(300));
+    let status = bench.status();
+    assert!(!status.healthy);
+    assert!(
+        status.reasons[0].contains("no heartbeat"),
+        "{:?}",
+        status.reasons
+    );
+    bench.kernel.mute.store(false, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(bench.status().healthy);
+    // It is the agent's own affair, not an event of a rule.
+    assert!(bench.lines.of("atalaya_heartbeat").is_empty());
+}
+
+#[test]
+fn losses_become_an_event() {
+    let bench = Bench::new(RULES, |options, kernel| {
+        options.heartbeat.period = Duration::from_millis(20);
+        kernel.losses.lock().unwrap().extend([
+            Loss {
+                kind: CaptureKind::Open,
+                cgroup_id: 9,
+                count: 3,
+            },
+            Loss {
+                kind: CaptureKind::Exec,
+                cgroup_id: 9,
+                count: 1,
+            },
+        ]);
+    });
+    let lost = bench.lines.wait_for("lost_events", 2);
+    let bulk = lost.iter().find(|event| event["map"] == "bulk").unwrap();
+    assert_eq!(bulk["per_event"]["open"], 3);
+    assert_eq!(bulk["per_cgroup"][0]["cgroup_id"], 9);
+    let status = bench.status();
+    let exec = status
+        .event_types
+        .iter()
+        .find(|kind| kind.event_type == "exec")
+        .unwrap();
+    assert_eq!(exec.lost, 1);
+}
+
+#[test]
+fn a_rule_that_matches_too_often_is_held_back() {
+    let bench = Bench::new(RULES, |_, _| {});
+    bench.kernel.bash(10);
+    let now = boot_now_ns();
+    for _ in 0..200 {
+        bench.kernel.send(open(10, "/etc/shadow", now));
+    }
+    let start = Instant::now();
+    let open = loop {
+        let open = bench
+            .status()
+            .event_types
+            .into_iter()
+            .find(|kind| kind.event_type == "open")
+            .unwrap();
+        if open.matched == 200 || start.elapsed() > Duration::from_secs(5) {
+            break open;
+        }
+    };
+    assert_eq!((open.matched, open.sent, open.rate_limited), (200, 40, 160));
+    assert_eq!(bench.lines.wait_for("shadow", 40).len(), 40);
+}
+
+#[test]
+fn a_storm_of_opens_does_not_cost_the_process_tree() {
+    let mut bench = Bench::new(RULES, |options, _| options.queues.bulk = 64);
+    bench.kernel.bash(1);
+    let now = boot_now_ns();
+    let child = |pid: u32| Capture {
+        header: header(1, now),
+        body: Body::Fork(Fork {
+            child_pid: BASE + pid,
+            parent_pid: BASE + 1,
+            start_time_ns: now,
+            ..Fork::default()
+        }),
+    };
+    for pid in 100..5000 {
+        bench.kernel.send(child(pid));
+        for _ in 0..10 {
+            bench.kernel.send(open(1, "/tmp/x", now));
+        }
+    }
+    let control = bench.control();
+    bench.stop();
+    let dump = control
+        .dump_process_cache(&proto::DumpProcessCacheParams {
+            format: "json".to_owned(),
+            with_args: false,
+        })
+        .unwrap();
+    let dump: Value = serde_json::from_slice(&dump.content).unwrap();
+    let children = dump["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|process| process["ppid"] == BASE + 1)
+        .count();
+    assert_eq!(children, 4900);
+    let status = control.status(&proto::GetStatusParams::default());
+    let open = status
+        .event_types
+        .iter()
+        .find(|kind| kind.event_type == "open")
+        .unwrap();
+    assert_eq!(
+        open.received + open.lost,
+        49_000,
+        "each is processed or counted"
+    );
+}
+
+#[test]
+fn a_self_test_without_events_fails_and_is_told() {
+    let bench = Bench::new(RULES, |_, _| {});
+    let result = bench.control().run_self_test();
+    assert!(!result.ok);
+    assert!(
+        result
+            .error
+            .starts_with("open: `touch` ran, but its event was not seen"),
+        "{}",
+        result.error
+    );
+    assert_eq!(result.tests.len(), 3);
+    let told = bench.lines.wait_for("self_test", 1);
+    assert_eq!(told[0]["fails"].as_array().unwrap().len(), 3);
+    let status = bench.status();
+    assert!(
+        status
+            .reasons
+            .iter()
+            .any(|line| line.contains("self-test failed"))
+    );
+    assert_eq!(status.self_tests.unwrap().fails.len(), 3);
+    assert!(
+        status
+            .policies_status
+            .iter()
+            .any(|policy| policy.name == "datadog-agent-cws-self-test-policy"
+                && policy.source == "self-test"
+                && policy.status.len() == 3)
+    );
+}
+
+#[test]
+fn stopping_leaves_nothing_running() {
+    let mut bench = Bench::new(RULES, |_, _| {});
+    bench.kernel.bash(10);
+    bench.kernel.open(10, "/etc/shadow");
+    let control = bench.control();
+    bench.stop();
+    assert_eq!(
+        bench.lines.of("shadow").len(),
+        1,
+        "what was delivered is worked off"
+    );
+    assert!(bench.kernel.sink.lock().unwrap().is_none());
+    assert_eq!(Arc::strong_count(&bench.kernel), 1);
+    let status = control.status(&proto::GetStatusParams::default());
+    assert_eq!(status.reasons[0], "the engine is stopped");
+    assert!(control.reload_policies().is_err());
+}
