@@ -1,8 +1,8 @@
 //! One system-probe a run directory.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the lock could not be had.
@@ -33,7 +33,16 @@ pub enum LockError {
 /// The lock on a run directory. The kernel gives it up when the process ends, however it ends.
 #[derive(Debug)]
 pub struct RunLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // While the lock is still held: who opened the file before and gets the lock now sees that it is gone.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
 }
 
 impl RunLock {
@@ -53,26 +62,33 @@ impl RunLock {
             .recursive(true)
             .mode(0o755)
             .create(run_path)?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o644)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(e)) => return Err(e),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                file.read_to_string(&mut text)?;
-                return Ok(Err(text.trim().parse().ok()));
+        loop {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .mode(0o644)
+                .open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::Error(e)) => return Err(e),
+                Err(TryLockError::WouldBlock) => {
+                    let mut text = String::new();
+                    file.read_to_string(&mut text)?;
+                    return Ok(Err(text.trim().parse().ok()));
+                }
+            }
+            // A former holder may have removed it between our opening and locking it: then it locks nothing.
+            let ours = file.metadata()?;
+            if fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == (ours.dev(), ours.ino())) {
+                file.set_len(0)?;
+                file.rewind()?;
+                writeln!(file, "{}", std::process::id())?;
+                let path = path.to_owned();
+                return Ok(Ok(Self { file, path }));
             }
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Ok(Self { _file: file }))
     }
 }
 
@@ -90,6 +106,7 @@ mod tests {
         assert!(matches!(refused, LockError::Held { pid, .. } if pid == Some(std::process::id())));
         assert!(!refused.to_string().contains('\n'));
         drop(lock);
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
         RunLock::acquire(&run).unwrap();
     }
 }
