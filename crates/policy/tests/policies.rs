@@ -594,3 +594,36 @@ rules:
     }
     assert!(limiter.allow(token, &of("/a"), 2 * second));
 }
+
+#[test]
+fn hostile_yaml_is_refused() {
+    let deep = format!("rules: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let items = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    let nul = "rules:\n  - {id: \"a\\0b\", expression: open.flags == 1}\n";
+    let (_, report) = load(&[
+        ("a_deep.policy", &deep),
+        ("b_bomb.policy", &bomb),
+        ("c_nul.policy", nul),
+        ("d_binary.policy", "\u{1}\u{2}"),
+    ]);
+    let found = errors(&report);
+    for name in ["a_deep", "b_bomb", "c_nul", "d_binary"] {
+        assert!(
+            found.iter().any(|error| error.starts_with(name)),
+            "{name}: {found:?}"
+        );
+    }
+    assert!(found.iter().all(|error| !error.contains('\0')));
+}
+
+#[test]
+fn a_rule_set_is_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<RuleSet>();
+    shared::<LoadReport>();
+    shared::<RateLimiter>();
+}
