@@ -17,6 +17,7 @@ mod filters;
     reason = "mirrors bpf/atalaya.h, where each field is explained"
 )]
 mod layout;
+mod log;
 mod programs;
 mod reader;
 mod sensor;

@@ -7,15 +7,14 @@ use std::sync::atomic::Ordering;
 
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
-};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject};
 use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Context, Error};
 use crate::filters::{FilterMaps, name_key, name_value, path_key, path_value};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
+use crate::log;
 use crate::programs::{ALTERNATIVES, PROGRAMS, Place, Program};
 use crate::reader::{Reader, ReaderStats};
 use crate::syscalls;
@@ -128,9 +127,7 @@ impl fmt::Debug for Sensor {
 impl Sensor {
     /// Chooses the tier and loads its programs; nothing is attached yet.
     pub fn open(options: &Options) -> Result<Self, Error> {
-        libbpf_rs::set_print(Some((PrintLevel::Warn, |_, text| {
-            tracing::debug!("{}", text.trim_end())
-        })));
+        log::install();
         let btf = Btf::from_vmlinux().map_err(|error| Error::NoBtf(error.to_string()))?;
         let choice = tier::choose(options.tier)?;
         let mut missing = Vec::new();
@@ -544,7 +541,8 @@ fn load(programs: &[&Program], ring_bytes: [u32; 2]) -> Result<Object, String> {
         map.set_max_entries(entries)
             .map_err(|error| error.to_string())?;
     }
-    open.load().map_err(|error| error.to_string())
+    log::clear();
+    open.load().map_err(|error| log::explain(&error))
 }
 
 /// See `bpf/record.h`.

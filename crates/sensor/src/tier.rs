@@ -3,6 +3,7 @@
 use libbpf_rs::ObjectBuilder;
 
 use crate::error::Error;
+use crate::log;
 
 static PROBES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o"));
 
@@ -90,14 +91,9 @@ fn load(program: &str) -> Result<(), String> {
         let autoload = candidate.name() == program;
         candidate.set_autoload(autoload);
     }
-    object.load().map(drop).map_err(|error| root_cause(&error))
-}
-
-/// libbpf's errors are chains; the innermost is the kernel's answer.
-fn root_cause(error: &libbpf_rs::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    log::clear();
+    object
+        .load()
+        .map(drop)
+        .map_err(|error| log::explain(&error))
 }

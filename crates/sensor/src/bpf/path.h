@@ -103,20 +103,14 @@ static long hash_step(u32 i, void *ctx)
 static __always_inline u64 path_hash(struct buffer *b, u32 *len)
 {
 	struct hash s = { .b = b, .h = 0 };
-	u32 end = b->off, at = b->section;
+	u32 at = b->section;
 	struct section *sec;
 
 	barrier_var(at);
-	if (at > BUFFER_DATA - 1 || end > BUFFER_DATA - 1)
+	if (at > BUFFER_DATA - 1)
 		return 0;
 	sec = (void *)&b->data[at];
 	*len = sec->len;
-	/* Zero what the padding left as it was: the hash reads whole words. */
-	for (u32 i = 0; i < 7; i++) {
-		u32 pad = b->path_start + *len + i;
-		if (pad < end && pad < BUFFER_DATA)
-			b->data[pad] = 0;
-	}
 	bpf_loop((*len + 7) / 8, hash_step, &s, 0);
 	return s.h;
 }

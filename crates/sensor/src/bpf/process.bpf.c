@@ -67,20 +67,22 @@ struct cgroup_walk { struct buffer *b; struct kernfs_node *kn; };
 static long cgroup_step(u32 i, void *ctx)
 {
 	struct cgroup_walk *s = ctx;
-	struct kernfs_node *parent;
+	struct kernfs_node *parent, *kn = s->kn;
 	u32 off = s->b->off;
 	long n;
 
-	if (bpf_core_field_exists(struct kernfs_node, __parent))
-		parent = LOAD(struct kernfs_node, s->kn, __parent);
-	else
-		parent = BPF_CORE_READ((struct kernfs_node___old *)s->kn, parent);
+	if (bpf_core_field_exists(struct kernfs_node, __parent)) {
+		parent = LOAD(struct kernfs_node, kn, __parent);
+	} else {
+		struct kernfs_node___old *old = (void *)kn;
+		parent = BPF_CORE_READ(old, parent);
+	}
 	if (!parent)
 		return 1;
 	barrier_var(off);
 	if (off > BUFFER_DATA - 1)
 		return 1;
-	n = bpf_probe_read_kernel_str(&s->b->data[off], NAME_MAX_LEN, LOAD(struct kernfs_node, s->kn, name));
+	n = bpf_probe_read_kernel_str(&s->b->data[off], NAME_MAX_LEN, LOAD(struct kernfs_node, kn, name));
 	if (n < 0)
 		return 1;
 	s->b->off = off + n;

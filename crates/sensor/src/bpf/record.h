@@ -63,8 +63,14 @@ static __always_inline void *reserve(struct buffer *b, u32 len)
 	return &b->data[off];
 }
 
+/* Pads to eight with zeroes: nothing of an older record leaks, and path_hash() can read whole words. */
 static __always_inline void align8(struct buffer *b)
 {
+	u32 off = b->off;
+
+	barrier_var(off);
+	if (off < BUFFER_DATA)
+		*(u64 *)&b->data[off] = 0;
 	b->off = (b->off + 7) & ~7u;
 }
 
@@ -181,7 +187,8 @@ SUBPROGRAM int send(struct buffer *b, u32 ring)
 	/* Atomic: a program on a trampoline may be preempted between its load and its store. */
 	h->seq = seq ? __sync_fetch_and_add(seq, 1) + 1 : 0;
 	h->size = len;
-	if (len < sizeof(*h) || len > BUFFER_DATA + BUFFER_SLACK)
+	barrier_var(len);
+	if (len > BUFFER_DATA + BUFFER_SLACK)
 		err = -1;
 	else if (ring == RING_VITAL)
 		err = bpf_ringbuf_output(&vital, b->data, len, BPF_RB_NO_WAKEUP);
