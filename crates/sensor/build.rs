@@ -20,7 +20,7 @@ fn main() {
     };
     let clang = tool("CLANG", &["clang-19", "clang"]);
     let strip = tool("LLVM_STRIP", &["llvm-strip-19", "llvm-strip"]);
-    for object in ["atalaya", "probe"] {
+    for object in ["atalaya", "probe", "layout"] {
         let out = out.join(format!("{object}.bpf.o"));
         run(Command::new(&clang)
             .args([

@@ -111,6 +111,8 @@ mod tests {
 
     use libbpf_rs::btf::{Btf, HasSize, types::Struct};
 
+    static LAYOUT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/layout.bpf.o"));
+
     fn snake(name: &str) -> String {
         let mut out = String::new();
         for c in name.chars() {
@@ -125,7 +127,7 @@ mod tests {
     #[test]
     fn every_struct_lies_as_the_object_says() {
         let path = std::env::temp_dir().join(format!("atalaya-layout-{}.o", std::process::id()));
-        std::fs::write(&path, crate::OBJECT).unwrap();
+        std::fs::write(&path, LAYOUT).unwrap();
         let btf = Btf::from_path(&path);
         std::fs::remove_file(&path).unwrap();
         let btf = btf.unwrap();

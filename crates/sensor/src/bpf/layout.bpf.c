@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
+/* Never loaded: one variable of each struct that crosses the boundary, so that BTF has them all and the layout test can read them. */
+#include "syscall.h"
+
+#define HOLD(type) struct type hold_##type
+HOLD(record_header); HOLD(namespaces); HOLD(fork_body); HOLD(exec_body); HOLD(exit_body); HOLD(heartbeat_body); HOLD(call_body);
+HOLD(object_body); HOLD(uring_body); HOLD(section); HOLD(file_info); HOLD(name_key); HOLD(name_value); HOLD(path_key); HOLD(path_value);
+HOLD(filter); HOLD(settings); HOLD(loss_key); HOLD(syscall_shape);
