@@ -149,7 +149,6 @@ impl Control {
         };
         add("queue.waiting", waiting.to_string());
         add("queue.high_water", most.to_string());
-        add("events.deferred", get(&shared.stats.deferred).to_string());
         add("events.failed", get(&shared.stats.panics).to_string());
         add("events.custom", get(&shared.stats.custom).to_string());
         add("process_tree.ended", tree.exited.to_string());

@@ -319,6 +319,35 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<std::process::ExitStatus
     }
 }
 
+const PREFIX: &str = "datadog_agent_cws_self_test";
+const FILE: &str = "datadog_agent_cws_target_file";
+
+/// Removes what agents that were killed have left: their directories have their pid in the name.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split_once('_'))
+            .and_then(|(pid, _)| pid.parse::<u32>().ok());
+        let is_left = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if is_left && is_own_dir(&entry.path()).unwrap_or(false) {
+            let _ = fs::remove_file(entry.path().join(FILE));
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+/// Whether this is a directory of this user's that nobody else can enter.
+fn is_own_dir(path: &Path) -> io::Result<bool> {
+    let found = rustix::fs::lstat(path)?;
+    Ok(
+        rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Directory
+            && found.st_mode & 0o777 == 0o700
+            && found.st_uid == rustix::process::geteuid().as_raw(),
+    )
+}
+
 /// A directory that only this user can enter, removed at the end.
 #[derive(Debug)]
 struct PrivateDir {
@@ -330,15 +359,16 @@ impl PrivateDir {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         // Rules compare with the path that the kernel walks, which has no symbolic links.
         let parent = parent.canonicalize()?;
+        sweep(&parent);
         let dir = tempfile::Builder::new()
-            .prefix("datadog_agent_cws_self_test")
+            .prefix(&format!("{PREFIX}{}_", std::process::id()))
             .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .tempdir_in(parent)?;
         Ok(Self { path: dir.keep() })
     }
 
     fn file(&self) -> PathBuf {
-        self.path.join("datadog_agent_cws_target_file")
+        self.path.join(FILE)
     }
 
     /// The rules name the path, so it is made again where a cleaner has taken it, and refused where it is not ours.
@@ -346,12 +376,7 @@ impl PrivateDir {
         match fs::DirBuilder::new().mode(0o700).create(&self.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let found = rustix::fs::lstat(&self.path)?;
-                let is_ours = rustix::fs::FileType::from_raw_mode(found.st_mode)
-                    == rustix::fs::FileType::Directory
-                    && found.st_mode & 0o777 == 0o700
-                    && found.st_uid == rustix::process::geteuid().as_raw();
-                if !is_ours {
+                if !is_own_dir(&self.path)? {
                     return Err(io::Error::other(format!(
                         "{} was exchanged for something else",
                         self.path.display()
@@ -491,6 +516,19 @@ mod tests {
         let outcome = test.run(&stop).unwrap();
         assert!(outcome.error.contains("exchanged"), "{}", outcome.error);
         fs::remove_file(&dir.path).unwrap();
+    }
+
+    #[test]
+    fn what_killed_agents_left_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = |pid: u32| parent.path().join(format!("{PREFIX}{pid}_abc"));
+        for pid in [u32::MAX, std::process::id()] {
+            fs::DirBuilder::new().mode(0o700).create(dir(pid)).unwrap();
+            fs::write(dir(pid).join(FILE), b"").unwrap();
+        }
+        let _test = SelfTest::new(options(parent.path(), Duration::ZERO));
+        assert!(!dir(u32::MAX).exists());
+        assert!(dir(std::process::id()).exists(), "its agent lives");
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss};
 
-/// Where the source delivers to. It is called by the source's own thread and does not block for file captures.
+/// Where the source delivers to, in the order of time. It is called by the source's own thread and does not block for file
+/// captures.
 pub type Sink = Box<dyn FnMut(Capture) + Send>;
 
 /// What the rules want to see.

@@ -27,8 +27,6 @@ pub(crate) struct Stats {
     pub(crate) malformed: AtomicU64,
     /// Captures whose processing failed (a defect, logged).
     pub(crate) panics: AtomicU64,
-    /// Captures that waited for the life-cycle capture that explains them.
-    pub(crate) deferred: AtomicU64,
     /// Events that the agent made itself.
     pub(crate) custom: AtomicU64,
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
 use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process};
@@ -20,13 +20,9 @@ use crate::{pulse, selftest};
 const BATCH: usize = 256;
 /// How long the loop sleeps when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(500);
-/// How long a file capture waits for the fork or exec that explains it. The sensor reads the two rings one after the
-/// other, so what is missing comes within one of its rounds.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// After so many waits for nothing …
-const VAIN_WAITS: u32 = 8;
-/// … there is no waiting for so long: forks were lost, and waiting would lose more.
-const NO_PATIENCE: Duration = Duration::from_secs(1);
+/// Life-cycle captures that may be ahead of the file captures in the queue. Beyond, they are not held back: the tree
+/// knows who a process was a moment ago, but nothing helps against an exec that is not known yet.
+const AHEAD: usize = 4096;
 
 /// The loop's own state.
 pub(crate) struct Worker {
@@ -36,10 +32,6 @@ pub(crate) struct Worker {
     limiter: RateLimiter,
     /// The load that the limiter belongs to.
     generation: u64,
-    /// Since when the first file capture waits for a life-cycle capture.
-    waits_since: Option<Instant>,
-    vain_waits: u32,
-    impatient_until: Option<Instant>,
 }
 
 impl Worker {
@@ -50,9 +42,6 @@ impl Worker {
             bulk: VecDeque::new(),
             limiter: RateLimiter::new(),
             generation: 0,
-            waits_since: None,
-            vain_waits: 0,
-            impatient_until: None,
         }
     }
 
@@ -72,67 +61,50 @@ impl Worker {
     }
 
     /// One round. Returns whether there will be another.
+    ///
+    /// The sensor delivers in the order of time, and both queues are taken under one lock: what explains a file capture
+    /// is in `vital` when the capture is in `bulk`. The two are worked off in the order of time again, so that events
+    /// come out as they happened.
     fn turn(&mut self) -> bool {
-        let (most, timeout) = match self.waits_since {
-            // Only what is missing is wanted now.
-            Some(since) => (0, PATIENCE.saturating_sub(since.elapsed())),
-            None if self.bulk.is_empty() => (BATCH, IDLE),
-            None => (0, Duration::ZERO),
-        };
         let shared = Arc::clone(&self.shared);
-        let more = shared
+        let timeout = if self.vital.is_empty() {
+            IDLE
+        } else {
+            Duration::ZERO
+        };
+        let open = shared
             .queues
-            .take(&mut self.vital, &mut self.bulk, most, timeout);
+            .take(&mut self.vital, &mut self.bulk, BATCH, timeout);
+        // Then nothing is in the queue that an early life-cycle capture could be ahead of.
+        let is_all = self.bulk.len() < BATCH;
         let loaded = shared.rules.load_full();
         if loaded.generation != self.generation {
             self.generation = loaded.generation;
             self.limiter = RateLimiter::new();
         }
         let mut tree = shared.tree();
-        while let Some(capture) = self.vital.pop_front() {
-            self.life_cycle(&mut tree, &loaded, capture);
-        }
-        for _ in 0..BATCH {
-            let Some(capture) = self.bulk.front() else {
+        loop {
+            let is_vital = match (self.vital.front(), self.bulk.front()) {
+                (Some(vital), Some(bulk)) => vital.header.time_ns <= bulk.header.time_ns,
+                (None, Some(_)) => false,
+                (Some(_), None) if is_all || self.vital.len() > AHEAD => true,
+                (Some(_) | None, None) => break,
+            };
+            let queue = if is_vital {
+                &mut self.vital
+            } else {
+                &mut self.bulk
+            };
+            let Some(capture) = queue.pop_front() else {
                 break;
             };
-            if tree.seems_behind(&capture.header) && self.waits(more) {
-                break;
-            }
-            if let Some(capture) = self.bulk.pop_front() {
+            if is_vital {
+                self.life_cycle(&mut tree, &loaded, capture);
+            } else {
                 self.file(&mut tree, &loaded, capture);
             }
         }
-        more || !self.bulk.is_empty() || !self.vital.is_empty()
-    }
-
-    /// Whether the first file capture should wait (on) for a life-cycle capture.
-    fn waits(&mut self, more: bool) -> bool {
-        if !more {
-            return false;
-        }
-        let now = Instant::now();
-        if self.impatient_until.is_some_and(|until| now < until) {
-            return false;
-        }
-        let since = match self.waits_since {
-            Some(since) => since,
-            None => {
-                add(&self.shared.stats.deferred, 1);
-                self.waits_since = Some(now);
-                return true;
-            }
-        };
-        if now.saturating_duration_since(since) < PATIENCE {
-            return true;
-        }
-        self.waits_since = None;
-        self.vain_waits += 1;
-        if self.vain_waits >= VAIN_WAITS {
-            self.vain_waits = 0;
-            self.impatient_until = Some(now + NO_PATIENCE);
-        }
-        false
+        open || !self.vital.is_empty()
     }
 
     fn life_cycle(&mut self, tree: &mut ProcessTree, loaded: &Loaded, capture: Capture) {
@@ -152,10 +124,14 @@ impl Worker {
                 (tree.exec(&header, &mut exec), data)
             }
             Body::Exit(exit) => (tree.exit(&header), EventData::Exit(exit.into())),
-            Body::Heartbeat(sequence) => (
-                tree.resolve(&header).0,
-                EventData::Heartbeat(HeartbeatEvent { sequence }),
-            ),
+            Body::Heartbeat(sequence) => {
+                // Not `resolve`: how the sensor asks for one (a thread renames itself) is nothing to keep.
+                let own = tree.get(header.pid).cloned();
+                (
+                    own.unwrap_or_else(|| tree.resolve(&header).0),
+                    EventData::Heartbeat(HeartbeatEvent { sequence }),
+                )
+            }
             Body::File(_) => return,
         };
         if loaded.wants(kind) {
@@ -165,10 +141,6 @@ impl Worker {
     }
 
     fn file(&mut self, tree: &mut ProcessTree, loaded: &Loaded, capture: Capture) {
-        if self.waits_since.take().is_some() {
-            // What was waited for has come.
-            self.vain_waits = 0;
-        }
         let kind = kind_of(&capture);
         add(&self.shared.stats.of(kind).received, 1);
         let Capture { header, body } = capture;

@@ -374,26 +374,35 @@ fn lineage_and_snapshot() {
 }
 
 #[test]
-fn an_open_that_overtakes_its_exec_waits_for_it() {
-    let bench = Bench::new(RULES, |_, _| {});
+fn events_come_out_in_the_order_of_time() {
+    let rules = format!("{RULES}  - id: any\n    expression: exec.file.path != \"\"\n");
+    let mut bench = Bench::new(&rules, |_, _| {});
     let now = boot_now_ns();
-    bench.kernel.send(open(20, "/etc/shadow", now + 1000));
-    std::thread::sleep(Duration::from_millis(2));
-    bench.kernel.send(Capture {
-        header: header(20, now),
-        body: Body::Exec(Box::new(Exec {
-            file: file("/usr/bin/bash"),
-            start_time_ns: now,
-            ..Exec::default()
-        })),
-    });
-    let events = bench.lines.wait_for("shadow", 1);
-    assert_eq!(events[0]["process"]["executable"]["path"], "/usr/bin/bash");
-    // One whose exec never comes is told nevertheless, and says what it does not know.
-    bench.kernel.open(21, "/etc/shadow");
-    let events = bench.lines.wait_for("shadow", 2);
-    assert_eq!(events[1]["process"]["comm"], "bash");
-    assert_eq!(events[1]["process"]["pid"], BASE + 21);
+    for round in 0..10 {
+        let time = now + round * 1000;
+        bench.kernel.send(Capture {
+            header: header(20, time),
+            body: Body::Exec(Box::new(Exec {
+                file: file(&format!("/bin/{round}")),
+                start_time_ns: now,
+                ..Exec::default()
+            })),
+        });
+        bench.kernel.send(open(20, "/etc/shadow", time + 500));
+    }
+    // One of a process that nobody knows is told nevertheless, and says what it does not know.
+    bench.kernel.send(open(21, "/etc/shadow", now + 20_000));
+    bench.stop();
+    let mut events = bench.lines.all();
+    events.retain(|event| event.get("process").is_some());
+    assert_eq!(events.len(), 21);
+    for (at, event) in events[..20].iter().enumerate() {
+        let path = format!("/bin/{}", at / 2);
+        assert_eq!(event["process"]["executable"]["path"], path.as_str());
+        assert_eq!(event["evt"]["name"], ["exec", "open"][at % 2]);
+    }
+    assert_eq!(events[20]["process"]["comm"], "bash");
+    assert_eq!(events[20]["process"]["pid"], BASE + 21);
 }
 
 #[test]

@@ -168,8 +168,9 @@ impl ProcessTree {
         let mut ended = (*process).clone();
         ended.exit_time = self.epoch_ns(header.time_ns);
         let ended = Arc::new(ended);
+        let keep_ns = self.keep_ns();
         if let Some(slot) = self.slots.get_mut(&header.pid) {
-            slot.replace_newest(Arc::clone(&ended));
+            slot.push(header.time_ns, Arc::clone(&ended), keep_ns);
             slot.ended_ns = header.time_ns;
         }
         self.ended.push_back((header.time_ns, header.pid));

@@ -125,21 +125,6 @@ impl ProcessTree {
         boot_ns.saturating_add_signed(self.epoch_offset)
     }
 
-    /// Whether the tree seems to be behind this record: its process is not known, or its first thread has another
-    /// name than the tree thinks. The record then came before the fork or exec that explains it, and it is worth to look
-    /// for that for a moment.
-    pub fn seems_behind(&self, header: &Header) -> bool {
-        match self.slots.get(&header.pid) {
-            None => true,
-            Some(slot) => {
-                slot.is_over(header.time_ns)
-                    || header.pid == header.tid
-                        && slot.newest().tid == header.pid
-                        && *slot.newest().comm != *header.comm
-            }
-        }
-    }
-
     /// The process that caused a record, as it was then: with the record's credentials, thread, comm and cgroup.
     pub fn resolve(&mut self, header: &Header) -> (Arc<Process>, Resolved) {
         let found = self
