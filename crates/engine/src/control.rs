@@ -153,6 +153,8 @@ impl Control {
         add("events.custom", get(&shared.stats.custom).to_string());
         add("process_tree.ended", tree.exited.to_string());
         add("process_tree.cgroups", tree.cgroups.to_string());
+        add("process_tree.image_bytes", tree.image_bytes.to_string());
+        add("process_tree.trimmed", tree.trimmed.to_string());
         add("process_tree.evicted", tree.evicted.to_string());
         add("process_tree.from_procfs", tree.from_procfs.to_string());
         add("process_tree.incomplete", tree.incomplete.to_string());

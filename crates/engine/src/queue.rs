@@ -208,7 +208,8 @@ impl Queues {
 /// The memory a capture takes, roughly.
 fn weight(capture: &Capture) -> usize {
     let strings = |list: &[String]| list.iter().map(|s| s.len() + 24).sum::<usize>();
-    256 + match &capture.body {
+    // The struct itself and what is boxed.
+    700 + match &capture.body {
         Body::Exec(exec) => {
             strings(&exec.args) + strings(&exec.envs) + exec.file.path.len() + exec.filename.len()
         }

@@ -35,7 +35,15 @@ impl ProcessTree {
             .get(&entry.ppid)
             .filter(|_| entry.ppid != pid)
             .map(|slot| Arc::clone(slot.newest()));
-        let process = Arc::new(self.node_of_entry(entry, from_snapshot, parent));
+        let mut process = self.node_of_entry(entry, from_snapshot, parent);
+        let is_own = process
+            .parent
+            .parent()
+            .is_none_or(|parent| !Arc::ptr_eq(&parent.image, &process.image));
+        if is_own && let Some(image) = self.images.admit(&process.image) {
+            process.image = image;
+        }
+        let process = Arc::new(process);
         let mut slot = Slot::new(start_ns, Arc::clone(&process));
         slot.start_ns = start_ns;
         slot.read_at_ns = read_at_ns;
@@ -104,17 +112,25 @@ impl ProcessTree {
         let is_known = former.is_some();
         let start_ns = exec.start_time_ns;
         let process = Arc::new(self.node_of_exec(header, exec, former.as_deref(), parent));
+        // The event gets everything, the tree what there is room for.
+        let kept = match self.images.admit(&process.image) {
+            None => Arc::clone(&process),
+            Some(image) => Arc::new(Process {
+                image,
+                ..(*process).clone()
+            }),
+        };
         let keep_ns = self.keep_ns();
         match self.slots.get_mut(&header.pid) {
             Some(slot) if is_known => {
-                slot.push(since_ns, Arc::clone(&process), keep_ns);
+                slot.push(since_ns, kept, keep_ns);
                 slot.start_ns = start_ns;
                 slot.read_at_ns = 0;
                 slot.wants_procfs = false;
                 slot.referenced = true;
             }
             _ => {
-                let mut slot = Slot::new(since_ns, Arc::clone(&process));
+                let mut slot = Slot::new(since_ns, kept);
                 slot.start_ns = start_ns;
                 if let Some(former) = self.slots.remove(&header.pid) {
                     slot.inherit(former, keep_ns);

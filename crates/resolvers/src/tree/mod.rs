@@ -7,6 +7,7 @@
 mod build;
 mod feed;
 mod history;
+mod images;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::cgroup_cache::{CgroupCache, CgroupFs, Membership};
 use crate::clock;
 use crate::procfs;
 use history::Slot;
+use images::ImageBudget;
 
 /// Bounds of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,11 @@ pub struct TreeOptions {
     /// Processes, those that ended a short while ago included. Beyond, ended ones go first, then those that were not
     /// heard of for the longest; when such a one is heard of again it is read from `/proc`.
     pub max_processes: usize,
+    /// Of these, ended ones: a storm of short processes must not push out those that live.
+    pub max_ended: usize,
+    /// Bytes of arguments, environments and paths. Beyond, what the tree keeps of a new program is cut short; the
+    /// program's own exec event is not.
+    pub max_image_bytes: usize,
     /// Cgroups.
     pub max_cgroups: usize,
     /// How long an ended process, or the node before an exec, is kept for late events.
@@ -39,8 +46,10 @@ impl Default for TreeOptions {
     fn default() -> Self {
         Self {
             max_processes: 16 * 1024,
+            max_ended: 2048,
+            max_image_bytes: 16 << 20,
             max_cgroups: 4096,
-            keep: Duration::from_secs(5),
+            keep: Duration::from_secs(2),
             procfs_per_second: 100,
         }
     }
@@ -55,6 +64,10 @@ pub struct TreeStats {
     pub exited: usize,
     /// Cgroups known now.
     pub cgroups: usize,
+    /// Bytes of arguments, environments and paths, roughly.
+    pub image_bytes: usize,
+    /// Programs whose arguments or environment were cut short for want of room.
+    pub trimmed: u64,
     /// Living processes forgotten for want of room.
     pub evicted: u64,
     /// Unknown processes that `/proc` told of.
@@ -85,6 +98,7 @@ pub struct ProcessTree {
     ended: VecDeque<(u64, u32)>,
     /// Pids for eviction by second chance.
     clock_hand: VecDeque<u32>,
+    images: ImageBudget,
     cgroups: CgroupCache,
     cgroup_fs: CgroupFs,
     /// Added to boot time gives time since the epoch.
@@ -107,6 +121,7 @@ impl ProcessTree {
             slots: FxHashMap::default(),
             ended: VecDeque::new(),
             clock_hand: VecDeque::new(),
+            images: ImageBudget::new(options.max_image_bytes),
             cgroups: CgroupCache::new(options.max_cgroups),
             cgroup_fs: CgroupFs::find(),
             epoch_offset: clock::boot_to_epoch_ns(),
@@ -186,6 +201,8 @@ impl ProcessTree {
             processes: self.slots.len(),
             exited: self.ended.len().min(self.slots.len()),
             cgroups: self.cgroups.stats().0,
+            image_bytes: self.images.total_bytes(),
+            trimmed: self.images.trimmed,
             ..self.stats
         }
     }
@@ -195,7 +212,8 @@ impl ProcessTree {
     pub fn expire(&mut self, now_ns: u64) {
         let keep = self.keep_ns();
         while let Some((ended_ns, pid)) = self.ended.front().copied() {
-            if now_ns.saturating_sub(ended_ns) < keep {
+            let is_young = now_ns.saturating_sub(ended_ns) < keep;
+            if is_young && self.ended.len() <= self.options.max_ended {
                 break;
             }
             self.ended.pop_front();

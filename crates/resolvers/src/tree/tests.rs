@@ -309,6 +309,38 @@ fn containers_come_from_the_cgroup() {
     assert_eq!(tree.resolve(&moved).0.container_id(), id);
 }
 
+#[test]
+fn long_arguments_do_not_fill_memory() {
+    let mut tree = ProcessTree::new(TreeOptions {
+        max_image_bytes: 1 << 20,
+        ..TreeOptions::default()
+    });
+    for pid in 0..500 {
+        let mut exec = exec_of("/bin/x", 1);
+        exec.args.push("y".repeat(20_000));
+        let event = tree.exec(&header(pid, 100), &mut exec);
+        assert_eq!(event.image.argv[1].len(), 20_000, "the event has all");
+        assert!(!event.image.args_truncated);
+    }
+    let kept = tree.get(BASE + 499).unwrap();
+    assert!(kept.image.args_truncated && kept.image.argv[1].len() < 1024);
+    assert!(tree.stats().trimmed > 400);
+}
+
+#[test]
+fn a_storm_of_short_processes_is_not_kept() {
+    let mut tree = ProcessTree::new(TreeOptions {
+        max_ended: 100,
+        procfs_per_second: 0,
+        ..TreeOptions::default()
+    });
+    for pid in 1..5000 {
+        tree.exec(&header(pid, 1000), &mut exec_of("/bin/true", 1000));
+        tree.exit(&header(pid, 1000));
+    }
+    assert!(tree.stats().processes <= 101 && tree.stats().exited <= 101);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Fork(u32, u32),
