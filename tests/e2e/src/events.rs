@@ -42,6 +42,15 @@ impl EventLog {
             let event: Value = serde_json::from_slice(&line).unwrap_or_else(|error| {
                 panic!("not JSON: {error}: {}", String::from_utf8_lossy(&line))
             });
+            let event = unwrapped(event);
+            // security-agent stores each event in the envelope of a log intake.
+            let event = match event {
+                Value::Object(mut envelope) if envelope.contains_key("ddsource") => {
+                    assert_eq!(envelope["ddsource"], "runtime-security-agent");
+                    envelope.remove("message").unwrap_or_default()
+                }
+                event => event,
+            };
             if let Err(error) = validate(&event) {
                 panic!("an event breaks the schema: {}\n{event:#}", error.0);
             }
@@ -92,6 +101,19 @@ impl EventLog {
             .filter(|event| text(event, "/agent/rule_id") == rule)
             .cloned()
             .collect()
+    }
+}
+
+/// The event itself: security-agent writes it as the intake takes it, in an envelope.
+fn unwrapped(line: Value) -> Value {
+    if line.get("ddsource").is_none() {
+        return line;
+    }
+    assert_eq!(text(&line, "/ddsource"), "runtime-security-agent", "{line:#}");
+    match line.get("message") {
+        Some(Value::String(text)) => serde_json::from_str(text).expect("the message is JSON"),
+        Some(event) => event.clone(),
+        None => panic!("no message: {line:#}"),
     }
 }
 
