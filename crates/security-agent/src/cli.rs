@@ -3,11 +3,13 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use atalaya_api::Client;
 use atalaya_config::{Config, Loaded, Program, Severity, Sources};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::time::timeout;
 
 use crate::{events, policy, process_cache, self_test, start, status};
 
@@ -187,16 +189,42 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
-/// The commands that talk to system-probe.
+/// How long system-probe may take to answer a command that is not known to take long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The commands that talk to system-probe. A probe that is stopped, or hangs, is an error, not a wait for ever.
 async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode> {
+    let socket = &config.socket;
     match command {
-        Runtime::SelfTest => self_test::run(&config.socket).await,
-        Runtime::Policy(Policy::Check { json, .. }) => policy::loaded(&config.socket, *json).await,
-        Runtime::Policy(Policy::Reload) => policy::reload(&config.socket).await,
-        Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
-            process_cache::dump(&config.socket, *format, *with_args).await
+        Runtime::Events { json } => events::run(socket, *json, color).await,
+        Runtime::SelfTest => {
+            // It waits for three events, at worst one after the other.
+            let time = config.self_test_timeout * 3 + Duration::from_secs(10);
+            match timeout(time, self_test::run(socket)).await {
+                Ok(result) => result,
+                Err(_) => Ok(self_test::no_answer(time)),
+            }
         }
-        Runtime::Events { json } => events::run(&config.socket, *json, color).await,
+        _ => {
+            let answered = timeout(PATIENCE, async {
+                match command {
+                    Runtime::Policy(Policy::Check { json, .. }) => {
+                        policy::loaded(socket, *json).await
+                    }
+                    Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
+                        process_cache::dump(socket, *format, *with_args).await
+                    }
+                    _ => policy::reload(socket).await,
+                }
+            });
+            let late = || {
+                format!(
+                    "system-probe does not answer within {} s",
+                    PATIENCE.as_secs()
+                )
+            };
+            answered.await.with_context(late)?
+        }
     }
 }
 

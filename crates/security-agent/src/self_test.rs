@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use atalaya_api::{Client, Sanitized, proto};
@@ -27,6 +28,13 @@ pub(crate) async fn run(socket: &Path) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// The verdict on a probe that takes the command and then says nothing.
+pub(crate) fn no_answer(time: Duration) -> ExitCode {
+    let error = format!("system-probe does not answer within {} s", time.as_secs());
+    out(&render(&failed(&error)));
+    ExitCode::FAILURE
 }
 
 fn failed(error: &str) -> proto::SecuritySelfTestResultMessage {

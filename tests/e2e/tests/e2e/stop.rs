@@ -42,6 +42,11 @@ fn nothing_is_left() {
         .rule("open", r#"open.file.path == "{work}/file""#)
         .start();
     let mut agent = Agent::start(&probe);
+    // Before it has begun, it does not know yet what SIGTERM means.
+    let begun = wait_for(slow(Duration::from_secs(10)), || {
+        agent.log().contains("connected").then_some(())
+    });
+    assert!(begun.is_some(), "security-agent connects: {}", agent.log());
     let programs = programs_of(probe.pid());
     assert!(!programs.is_empty(), "a running probe holds programs");
     assert!(programs.iter().any(|program| alive(*program)));
