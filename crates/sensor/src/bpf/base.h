@@ -39,6 +39,10 @@ static __always_inline kptr number_of(const void *ptr)
 	return number;
 }
 
+/* Eight bytes, or a pointer, at an address: a load needs a kernel struct that begins with such a thing. */
+#define LOAD_U64(ptr) ((u64)LOAD(struct timespec64, ptr, tv_sec))
+#define LOAD_POINTER(ptr) ((void *)LOAD(struct hlist_node, ptr, next))
+
 /* The address of an embedded struct; nothing is loaded. */
 #define ADDR(type, ptr, field)                                                       \
 	({                                                                           \

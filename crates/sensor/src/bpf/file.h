@@ -56,7 +56,7 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 {
 	struct files_struct *files = LOAD(struct task_struct, task, files);
 	struct fdtable *fdt;
-	struct file *file = 0, **array;
+	struct file **array;
 
 	if (!files)
 		return 0;
@@ -64,9 +64,7 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 	if (fd >= LOAD(struct fdtable, fdt, max_fds))
 		return 0;
 	array = LOAD(struct fdtable, fdt, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), array + fd);
-	/* The lowest bits of an entry are flags of the kernel's since 6.13. */
-	return (void *)((u64)file & ~3ull);
+	return LOAD_POINTER(array + fd);
 }
 
 /* The directory that the argument just put starts from: the root of an absolute path, which is not "/" in a chroot. */

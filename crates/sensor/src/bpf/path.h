@@ -228,11 +228,11 @@ struct name_ref { const unsigned char *ptr; u32 len; u32 bit; };
 
 static __always_inline void name_of(struct dentry *dentry, struct name_ref *name)
 {
-	u64 first = 0;
+	u64 first;
 
 	name->ptr = LOAD(struct dentry, dentry, d_name.name);
 	name->len = LOAD(struct dentry, dentry, d_name.len);
-	bpf_probe_read_kernel(&first, sizeof(first), name->ptr);
+	first = LOAD_U64(name->ptr); /* may reach past the name's end; what is there is masked away */
 	if (name->len < 8)
 		first &= (1ull << (name->len * 8)) - 1;
 	name->bit = name_bloom_bit(first, name->len) & (BLOOM_WORDS * 64 - 1);
