@@ -146,13 +146,13 @@ keys! {
     /// Report every failed system call that a rule asks for. When off, only those that failed with EACCES or EPERM.
     "runtime_security_config.syscalls.capture_all_errors.enabled" => capture_all_errors: bool = false, "", PROBE;
 
-    /// Events that a rule may send at once before its rate limit counts.
+    /// Accepted, without effect yet: each rule may send 40 events at once before its rate limit counts.
     "runtime_security_config.event_server.burst" => event_server_burst: u64 = 40, "events", PROBE;
 
-    /// Events a second that a rule may send after its burst.
+    /// Accepted, without effect yet: each rule may send 10 events a second after its burst.
     "runtime_security_config.event_server.rate" => event_server_rate: u64 = 10, "events/s", PROBE;
 
-    /// How long an event waits at most for what is resolved late, as container tags.
+    /// Accepted, without effect yet: how long an event waits at most for what is resolved late, as container tags.
     "runtime_security_config.event_server.retention" => event_server_retention: Duration = Duration::from_secs(6), "", PROBE;
 
     /// Directory where matched events wait until they are acknowledged.

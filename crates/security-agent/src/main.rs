@@ -1,5 +1,6 @@
 //! security-agent: the unprivileged half of Atalaya. It takes events from system-probe and stores them, and it is the
 //! command line with which people ask the probe.
+#![forbid(unsafe_code)]
 
 mod cli;
 mod events;

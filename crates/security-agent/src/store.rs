@@ -179,7 +179,7 @@ impl Store {
         self.file = open_append(path).with_context(|| format!("cannot open {}", path.display()))?;
         self.length = 0;
         self.state.length = 0;
-        self.perhaps = HashMap::new();
+        // `perhaps` stays: the lines are in the renamed file, and their events may still come again.
         self.state.write(&beside(path, ".state"))
     }
 }
@@ -385,6 +385,24 @@ mod tests {
         drop(store);
         let mut store = open(&path, rotation);
         assert_eq!(store.write(SPOOL, &events(19..=21)).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_kill_right_before_a_rotation_repeats_nothing() {
+        let (_dir, path) = temporary();
+        let mut store = open(&path, LARGE);
+        store.write(SPOOL, &events(1..=2)).unwrap();
+        let state = fs::read(beside(&path, ".state")).unwrap();
+        store.write(SPOOL, &events(3..=5)).unwrap();
+        drop(store);
+        fs::write(beside(&path, ".state"), &state).unwrap();
+        let rotation = Rotation {
+            max_bytes: 10,
+            max_files: 2,
+        };
+        open(&path, rotation).write(SPOOL, &events(3..=6)).unwrap();
+        assert_eq!(stored(&beside(&path, ".1")), [1, 2, 3, 4, 5]);
+        assert_eq!(stored(&path), [6]);
     }
 
     #[test]

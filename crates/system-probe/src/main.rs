@@ -1,5 +1,6 @@
 //! system-probe: the privileged half of Atalaya. It sees events through eBPF, decides with rules, and serves the
 //! security-agent on a unix socket.
+#![forbid(unsafe_code)]
 
 mod cli;
 mod preflight;
