@@ -17,6 +17,8 @@ pub struct File {
     #[computed(name = "name.length", ty = i64, get = File::name_length, doc = "The length of the name in bytes.")]
     #[computed(name = "extension", ty = String, get = File::extension_field, text = Extension, doc = "The end of the name from its last dot on, dot included.")]
     pub path: String,
+    /// The name of a file that is under no directory (`memfd:x`): it has no path.
+    pub rootless_name: String,
     /// What to believe of the path.
     pub origin: PathOrigin,
     /// The front of the path is missing.
@@ -64,8 +66,16 @@ pub struct File {
 
 impl From<FileFields> for File {
     fn from(file: FileFields) -> Self {
+        // Only a file under no directory has a path that is not absolute.
+        let rootless = file.known && !file.path.starts_with('/');
+        let (path, rootless_name) = if rootless {
+            (String::new(), file.path)
+        } else {
+            (file.path, String::new())
+        };
         Self {
-            path: file.path,
+            path,
+            rootless_name,
             origin: file.origin,
             truncated: file.truncated,
             deleted: file.deleted,
@@ -86,10 +96,14 @@ impl From<FileFields> for File {
 }
 
 impl File {
-    /// The last element of the path; `/` for the root.
+    /// The last element of the path; `/` for the root, `memfd:x` for a memfd.
     #[must_use]
     pub fn name(&self) -> &str {
-        basename(&self.path)
+        if self.rootless_name.is_empty() {
+            basename(&self.path)
+        } else {
+            &self.rootless_name
+        }
     }
 
     /// The end of the name from its last dot on, dot included; empty without a dot.
@@ -104,6 +118,8 @@ impl File {
     pub fn path_error(&self) -> Option<&'static str> {
         if self.truncated {
             Some("truncated: the path is deeper or longer than what is captured")
+        } else if !self.rootless_name.is_empty() {
+            None
         } else if self.path.is_empty() {
             Some("unknown: the path was not captured")
         } else {

@@ -14,11 +14,13 @@ pub mod cgroup;
 mod cgroup_cache;
 pub mod clock;
 pub mod procfs;
+mod script;
 mod snapshot;
 mod tree;
 mod users;
 
 pub use cgroup_cache::{CgroupCache, CgroupFs, Membership};
+pub use script::complete_script;
 pub use snapshot::Snapshot;
 pub use tree::{ProcessTree, Resolved, TreeOptions, TreeStats};
 pub use users::{Names, Scope, UserTables};
