@@ -1,8 +1,9 @@
 //! Between the sensor's reader thread and the event loop: two bounded queues behind one short lock.
 //!
-//! Process life-cycle captures have their own queue and are never dropped here: where it is full, the reader waits, and
-//! what the kernel's rings cannot hold meanwhile is counted there. File captures that find their queue full are dropped
-//! and counted by kind and cgroup. So a storm of opens costs opens, not the process tree.
+//! Where a queue is full, the reader waits: the kernel's rings are the larger buffer, and what they cannot hold is
+//! counted there. For file captures it waits only so long, so that the vital ring is read again in time; then they are
+//! dropped and counted by kind and cgroup. Life-cycle captures are never dropped here. So a storm of opens costs opens, not
+//! the process tree.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,12 +26,15 @@ pub struct QueueLimits {
 impl Default for QueueLimits {
     fn default() -> Self {
         Self {
-            vital: 16 * 1024,
-            bulk: 16 * 1024,
-            bytes: 8 << 20,
+            vital: 4096,
+            bulk: 4096,
+            bytes: 4 << 20,
         }
     }
 }
+
+/// How long a file capture waits for room. The vital ring is not read meanwhile; it holds hundreds of execs.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many (kind, cgroup) pairs losses are counted for; beyond, they are counted under cgroup 0.
 const LOSS_KEYS: usize = 1024;
@@ -42,7 +46,7 @@ pub(crate) struct Queues {
     state: Mutex<State>,
     /// There is something to take.
     filled: Condvar,
-    /// There is room for a vital capture again.
+    /// There is room again.
     emptied: Condvar,
 }
 
@@ -54,6 +58,8 @@ struct State {
     bulk_bytes: usize,
     closed: bool,
     taker_waits: bool,
+    /// The loop has taken nothing for as long as a file capture waits.
+    gave_up: bool,
     lost: FxHashMap<(CaptureKind, u64), u64>,
     high_water: usize,
 }
@@ -109,7 +115,21 @@ impl Queues {
             if state.closed {
                 return;
             }
-            if state.bulk.len() >= self.limits.bulk || state.bulk_bytes >= self.limits.bytes {
+            let full = |state: &State| {
+                state.bulk.len() >= self.limits.bulk || state.bulk_bytes >= self.limits.bytes
+            };
+            if full(&state) && !state.gave_up {
+                let waited = self
+                    .emptied
+                    .wait_timeout_while(state, PATIENCE, |state| !state.closed && full(state));
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.closed {
+                return;
+            }
+            if full(&state) {
+                // Whoever comes next has waited already, until the loop has taken something.
+                state.gave_up = true;
                 let mut key = (kind_of(&capture), capture.header.cgroup_id);
                 if state.lost.len() >= LOSS_KEYS && !state.lost.contains_key(&key) {
                     key.1 = 0;
@@ -154,6 +174,7 @@ impl Queues {
         }
         state.taker_waits = false;
         let had_vital = !state.vital.is_empty();
+        let had_bulk = !state.bulk.is_empty();
         if vital.is_empty() {
             std::mem::swap(vital, &mut state.vital);
         } else {
@@ -171,9 +192,15 @@ impl Queues {
             let freed: usize = bulk.iter().rev().take(count).map(weight).sum();
             state.bulk_bytes = state.bulk_bytes.saturating_sub(freed);
         }
+        // A reader that waits for room is woken when there is some worth waking up for.
+        let is_roomy =
+            state.bulk.len() <= self.limits.bulk / 2 && state.bulk_bytes <= self.limits.bytes / 2;
+        if count > 0 {
+            state.gave_up = false;
+        }
         let more = !state.closed || !vital.is_empty() || !bulk.is_empty();
         drop(state);
-        if had_vital {
+        if had_vital || had_bulk && is_roomy {
             self.emptied.notify_all();
         }
         more
@@ -310,6 +337,27 @@ mod tests {
         }
         pusher.join().unwrap();
         assert_eq!(queues.take_losses(), []);
+    }
+
+    #[test]
+    fn a_burst_of_files_waits_for_the_loop() {
+        let queues = Arc::new(Queues::new(LIMITS));
+        let pusher = {
+            let queues = Arc::clone(&queues);
+            std::thread::spawn(move || {
+                for _ in 0..1000 {
+                    queues.push(open(7));
+                }
+            })
+        };
+        let (mut vital, mut bulk) = (VecDeque::new(), VecDeque::new());
+        let mut seen = 0;
+        while seen < 1000 && queues.take_losses().is_empty() {
+            assert!(queues.take(&mut vital, &mut bulk, 2, Duration::from_secs(5)));
+            seen += bulk.drain(..).count();
+        }
+        assert_eq!(seen, 1000);
+        pusher.join().unwrap();
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                 .map(|rule| proto::RuleStatus {
                     id: rule.id.clone(),
                     status: rule_status(rule).to_owned(),
-                    error: rule_message(rule),
+                    // Why it was left out is no error; `ruleset_loaded` tells it.
+                    error: join(&rule.errors),
                     matches: matches.get(rule.id.as_str()).copied().unwrap_or(0),
                 })
                 .collect(),

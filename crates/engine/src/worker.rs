@@ -118,6 +118,7 @@ impl Worker {
                 return;
             }
             Body::Exec(mut exec) => {
+                atalaya_resolvers::complete_script(&header, &mut exec);
                 let data = EventData::Exec(ExecEvent {
                     syscall_path: exec.filename.clone(),
                 });

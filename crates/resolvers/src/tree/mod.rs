@@ -46,8 +46,8 @@ impl Default for TreeOptions {
     fn default() -> Self {
         Self {
             max_processes: 16 * 1024,
-            max_ended: 2048,
-            max_image_bytes: 16 << 20,
+            max_ended: 512,
+            max_image_bytes: 12 << 20,
             max_cgroups: 4096,
             keep: Duration::from_secs(2),
             procfs_per_second: 100,
