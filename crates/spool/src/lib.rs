@@ -35,10 +35,12 @@
 #![forbid(unsafe_code)]
 
 mod consumers;
+mod directory;
 mod reader;
 mod record;
 mod segment;
 mod spool;
+mod state;
 
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::record::{self, MAX_RECORD, Parsed};
 use crate::segment;
-use crate::spool::{Inner, State};
+use crate::state::{Inner, State};
 
 /// How much is read from disk at once.
 const CHUNK: usize = 64 << 10;
