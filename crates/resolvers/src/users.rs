@@ -27,6 +27,10 @@ const ENTRY_LIMIT: usize = 100_000;
 const REFRESH: Duration = Duration::from_secs(5);
 /// How many containers' tables are kept.
 const CONTAINERS: usize = 64;
+/// Where none of its processes could be asked (they are short-lived), a container is looked at again after this long.
+const RETRY: Duration = Duration::from_millis(200);
+/// How many processes of a container are tried.
+const CANDIDATES: usize = 8;
 /// How long the first question about a container waits.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 
@@ -98,12 +102,13 @@ type Stamp = (u64, i64, i64, u64);
 struct Table {
     names: Arc<Names>,
     stamps: [Option<Stamp>; 2],
-    checked: Option<Instant>,
+    /// Good until then.
+    fresh_until: Option<Instant>,
 }
 
 impl Table {
     fn is_fresh(&self) -> bool {
-        self.checked.is_some_and(|at| at.elapsed() < REFRESH)
+        self.fresh_until.is_some_and(|until| Instant::now() < until)
     }
 }
 
@@ -112,8 +117,8 @@ impl Table {
 pub enum Scope<'a> {
     /// The host's.
     Host,
-    /// A container's: its id, and a process of it to find its root by.
-    Container(&'a str, u32),
+    /// A container's: its id, and processes of it to find its root by, in the order they are tried.
+    Container(&'a str, &'a [u32]),
 }
 
 /// All tables. Cheap to ask; safe to share.
@@ -138,7 +143,7 @@ struct Containers {
 #[derive(Debug)]
 struct Job {
     container: String,
-    pid: u32,
+    pids: Vec<u32>,
     done: SyncSender<()>,
 }
 
@@ -173,27 +178,47 @@ impl UserTables {
     pub fn names(&self, scope: Scope<'_>) -> Arc<Names> {
         match scope {
             Scope::Host => self.host_names(),
-            Scope::Container(id, pid) => self.container_names(id, pid),
+            Scope::Container(id, pids) => self.container_names(id, pids),
         }
     }
 
     /// The names that hold for a process: its container's, or the host's.
     fn of(&self, process: &Process) -> Arc<Names> {
-        self.names(match process.container_id() {
-            "" => Scope::Host,
-            id => Scope::Container(id, process.pid),
-        })
+        let id = process.container_id();
+        if id.is_empty() {
+            return self.host_names();
+        }
+        if let Some(known) = self.known_names(id) {
+            return known;
+        }
+        // It may have ended already; its ancestors live longer.
+        let mut pids = vec![process.pid];
+        for ancestor in process.ancestors() {
+            if ancestor.container_id() == id && !pids.contains(&ancestor.pid) {
+                pids.push(ancestor.pid);
+            }
+            if pids.len() == CANDIDATES {
+                break;
+            }
+        }
+        self.container_names(id, &pids)
     }
 
     fn host_names(&self) -> Arc<Names> {
         let mut table = lock(&self.host);
-        if !table.is_fresh() {
-            refresh(&mut table, &self.root);
+        if !table.is_fresh() && !refresh(&mut table, &self.root) {
+            table.fresh_until = Some(Instant::now() + REFRESH);
         }
         Arc::clone(&table.names)
     }
 
-    fn container_names(&self, id: &str, pid: u32) -> Arc<Names> {
+    fn known_names(&self, id: &str) -> Option<Arc<Names>> {
+        let containers = lock(&self.containers);
+        let table = containers.tables.get(id)?;
+        table.is_fresh().then(|| Arc::clone(&table.names))
+    }
+
+    fn container_names(&self, id: &str, pids: &[u32]) -> Arc<Names> {
         let (done, wait) = sync_channel(1);
         let known = {
             let mut containers = lock(&self.containers);
@@ -209,7 +234,7 @@ impl UserTables {
             }
             let job = Job {
                 container: id.to_owned(),
-                pid,
+                pids: pids.to_vec(),
                 done,
             };
             match self.worker.try_send(job) {
@@ -259,7 +284,13 @@ fn work(jobs: &Receiver<Job>, containers: &Mutex<Containers>) {
                 },
             );
         }
-        refresh(&mut table, Path::new(&format!("/proc/{}/root", job.pid)));
+        let found = job
+            .pids
+            .iter()
+            .any(|pid| refresh(&mut table, Path::new(&format!("/proc/{pid}/root"))));
+        if !found {
+            table.fresh_until = Some(Instant::now() + RETRY);
+        }
         let mut containers = lock(containers);
         containers.pending.remove(&job.container);
         if is_new {
@@ -278,16 +309,16 @@ fn work(jobs: &Receiver<Job>, containers: &Mutex<Containers>) {
 }
 
 /// Reads what has changed below a root directory. A file that is gone leaves the names that were known: a container's
-/// last process takes its root with it, and its last events are still to be told.
-fn refresh(table: &mut Table, root: &Path) {
-    table.checked = Some(Instant::now());
+/// last process takes its root with it, and its last events are still to be told. Returns whether the root was there.
+fn refresh(table: &mut Table, root: &Path) -> bool {
     let Ok(root) = rustix::fs::open(
         root,
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     ) else {
-        return;
+        return false;
     };
+    table.fresh_until = Some(Instant::now() + REFRESH);
     let mut names = None;
     for (index, name) in ["etc/passwd", "etc/group"].into_iter().enumerate() {
         let Some((file, stamp)) = open_regular(&root, name) else {
@@ -315,6 +346,7 @@ fn refresh(table: &mut Table, root: &Path) {
     if let Some(names) = names {
         table.names = Arc::new(names);
     }
+    true
 }
 
 /// Opens a file below a root, and only if it is a regular one: first without opening it (`O_PATH`), for opening a
@@ -447,6 +479,30 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_has_ended_is_asked_for_by_its_ancestors() {
+        let container = Some(Arc::new(atalaya_model::Container {
+            id: "c".repeat(64),
+            created_at: 0,
+        }));
+        let shell = Process {
+            pid: std::process::id(),
+            container: container.clone(),
+            ..Process::default()
+        };
+        let mut ended = Process {
+            pid: u32::MAX,
+            container,
+            ..Process::default()
+        };
+        ended.set_parent(Some(Arc::new(shell)));
+        let tables = UserTables::default();
+        let start = Instant::now();
+        while tables.user(0, &ended).is_none() {
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+    }
+
+    #[test]
     fn a_container_through_the_worker() {
         let tables = UserTables::default();
         let me = std::process::id();
@@ -455,18 +511,18 @@ mod tests {
         // This process's root is the host's, which makes it a container like any other.
         let start = Instant::now();
         let names = loop {
-            let names = tables.names(Scope::Container("c", me));
+            let names = tables.names(Scope::Container("c", &[u32::MAX, me]));
             if names.user(0).is_some() || start.elapsed() > Duration::from_secs(5) {
                 break names;
             }
         };
         assert_eq!(names, host);
         assert_eq!(
-            *tables.names(Scope::Container("gone", u32::MAX)),
+            *tables.names(Scope::Container("gone", &[u32::MAX])),
             Names::default()
         );
         for index in 0..CONTAINERS * 2 {
-            tables.names(Scope::Container(&index.to_string(), u32::MAX));
+            tables.names(Scope::Container(&index.to_string(), &[u32::MAX]));
         }
         assert!(lock(&tables.containers).tables.len() <= CONTAINERS);
     }
