@@ -85,7 +85,8 @@ fn access_denied_is_reported() {
     probe.events.expect_rule("exec_like");
 }
 
-fn open_missing(setup: Setup) -> (Probe, bool) {
+/// Opens a file that is not there, then one that is, and waits for the event of the latter.
+fn open_missing(setup: Setup) -> Probe {
     let mut probe = setup
         .rule("missing", r#"open.syscall.path == "{work}/missing""#)
         .rule("missing_path", r#"open.file.path == "{work}/missing""#)
@@ -101,22 +102,27 @@ fn open_missing(setup: Setup) -> (Probe, bool) {
         libc::SYS_openat,
         &[CWD, &string(&probe.path("fence")), "i:0"],
     );
-    probe.events.expect_rule("fence");
-    let seen = !probe.events.of_rule("missing").is_empty()
-        && !probe.events.of_rule("missing_path").is_empty();
-    (probe, seen)
+    probe
+        .events
+        .expect("fence", |event| at(event, "/syscall/open/flags") == 0);
+    probe
 }
 
 #[test]
 fn a_missing_file_is_not_reported() {
-    let (mut probe, seen) = open_missing(Setup::new());
-    assert!(!seen);
+    let mut probe = open_missing(Setup::new());
     assert!(probe.events.of_rule("missing").is_empty());
+    assert!(probe.events.of_rule("missing_path").is_empty());
 }
 
 #[test]
 fn a_missing_file_is_reported_when_asked_for() {
-    let setup = Setup::new().config("  syscalls:\n    capture_all_errors:\n      enabled: true\n");
-    let (_probe, seen) = open_missing(setup);
-    assert!(seen);
+    let setup =
+        Setup::new().config("  syscalls:\n    capture_all_errors:\n      enabled: true\n");
+    let mut probe = open_missing(setup);
+    for rule in ["missing", "missing_path"] {
+        let event = probe.events.expect_rule(rule);
+        assert_ne!(text(&event, "/evt/outcome"), "Success", "{event:#}");
+        assert_eq!(text(&event, "/file/path"), probe.path("missing"), "{event:#}");
+    }
 }

@@ -62,11 +62,12 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
 
 #[test]
 fn a_missing_policy_directory_does_not_stop_it() {
-    let setup = Setup::new();
-    let probe = setup.start();
-    let dir = probe.dir().join("policies");
+    let mut probe = Setup::new().start();
+    probe.stop();
+    std::fs::remove_dir_all(probe.dir().join("policies")).unwrap();
+    probe.start();
     let (good, out, error) = probe.agent(&["status", "--json"]);
-    assert!(good, "{dir:?} {out}{error}");
+    assert!(good, "{out}{error}");
 }
 
 #[test]
