@@ -135,8 +135,9 @@ fn make_room<K, V>(map: &mut FxHashMap<K, V>) -> u64 {
 
 /// Where no hook saw the script: the kernel's copy of its name, from the caller's directory.
 fn script_by_name(filename: &str, cwd: &str) -> FileFields {
+    let base = if filename.starts_with('/') { "/" } else { cwd };
     FileFields {
-        path: lexical(cwd, filename),
+        path: lexical(base, filename),
         origin: PathOrigin::KernelCopy,
         ..FileFields::default()
     }

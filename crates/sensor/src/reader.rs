@@ -18,7 +18,7 @@ use crate::error::{Context, Error};
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(16);
 /// Records of the bulk ring taken at one look. What stays waits for the next, and life-cycle records younger than the last one taken wait with it.
-const BULK_BATCH: usize = 8192;
+const BULK_BATCH: usize = 2048;
 
 /// What the reader has seen; shared with who asks.
 #[derive(Debug, Default)]

@@ -109,7 +109,11 @@ fn unwrapped(line: Value) -> Value {
     if line.get("ddsource").is_none() {
         return line;
     }
-    assert_eq!(text(&line, "/ddsource"), "runtime-security-agent", "{line:#}");
+    assert_eq!(
+        text(&line, "/ddsource"),
+        "runtime-security-agent",
+        "{line:#}"
+    );
     match line.get("message") {
         Some(Value::String(text)) => serde_json::from_str(text).expect("the message is JSON"),
         Some(event) => event.clone(),

@@ -269,6 +269,16 @@ impl Probe {
         wait_for(time, || child.try_wait().ok().flatten())
     }
 
+    /// Whether the probe sees the attributes that a file had before a chmod or chown; the tracepoint tier sees those after it.
+    pub fn sees_former_attributes(&self) -> bool {
+        let (_, status, _) = self.agent(&["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).expect("status is JSON");
+        status["sensor"]["tier"]
+            .as_str()
+            .expect("status tells the tier")
+            != "tracepoint"
+    }
+
     /// security-agent with this probe's configuration.
     pub fn agent_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("security-agent"));

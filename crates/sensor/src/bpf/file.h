@@ -11,15 +11,16 @@
 #include "path.h"
 
 #define AT_FDCWD -100
-#define PENDING_INODES 4
+#define PENDING_INODES 8
 
 struct pending {
 	u64 call; /* tells this call's objects from those of another of the same thread */
 	u32 kind;
 	u8 approved; /* some object is one that a rule wants */
-	u8 seen;     /* objects were seen: the approvers have decided */
+	u8 seen;     /* lsm tier: the object was seen, so the approvers have decided */
 	u8 inodes;
-	u8 reserved;
+	/* tracepoint tier: what the objects were whose names were looked at */
+	u8 files, dirs, stacked;
 	u64 inode[PENDING_INODES];
 	/* lsm tier: the arguments, for the record at the end. */
 	const void *user_name, *user_name2;

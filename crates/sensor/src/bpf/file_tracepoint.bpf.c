@@ -163,11 +163,20 @@ static __always_inline bool has_two_names(u32 kind)
 	return kind == KIND_RENAME || kind == KIND_LINK;
 }
 
-/* The names of `inode`, each through up to two mounts. Sends those that may matter and says whether a rule wants one. */
+enum looked { LOOKED_APPROVED = 1, LOOKED_AT = 2, LOOKED_DIR = 4, LOOKED_STACKED = 8 };
+
+/* The names of `inode`, each through up to two mounts. Sends those that may matter and says what was seen. */
 SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 {
 	struct hlist_node *node = LOAD(struct inode, inode, i_dentry.first);
-	bool approved = false, always = has_two_names(kind);
+	struct super_block *sb = LOAD(struct inode, inode, i_sb);
+	bool always = has_two_names(kind);
+	int looked = 0;
+
+	if ((LOAD(struct inode, inode, i_mode) & 0170000) == 0040000)
+		looked |= LOOKED_DIR;
+	if (LOAD(struct super_block, sb, s_stack_depth) > 0)
+		looked |= LOOKED_STACKED;
 
 	for (int i = 0; i < 3 && node; i++) {
 		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
@@ -178,13 +187,46 @@ SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 			if (!mnt)
 				break;
 			v = approve(kind, dentry, mnt, 0);
-			approved |= v != REJECT;
+			looked |= LOOKED_AT;
+			if (v != REJECT)
+				looked |= LOOKED_APPROVED;
 			if (v != REJECT || always)
 				send_object(call, role, kind, number_of(dentry), (kptr)mnt);
 		}
 		node = LOAD(struct hlist_node, node, next);
 	}
-	return approved;
+	return looked;
+}
+
+static __always_inline void note_look(struct pending *p, int looked)
+{
+	if (looked & LOOKED_STACKED)
+		p->stacked = 1;
+	if (looked & LOOKED_APPROVED)
+		p->approved = 1;
+	if (looked & LOOKED_AT) {
+		if (looked & LOOKED_DIR)
+			p->dirs++;
+		else
+			p->files++;
+	}
+}
+
+/*
+ * Whether the objects that were looked at include the one that the call is about, so that what no approver wants may be dropped. The parent
+ * directories change, too, and some file systems stamp only them. A stacked file system (overlay) changes what is below it, under
+ * other names, and may leave its own inode as it is: then user space decides.
+ */
+static __always_inline bool saw_the_object(const struct pending *p, u32 kind)
+{
+	if (p->stacked)
+		return false;
+	switch (kind) {
+	case KIND_UNLINK: case KIND_LINK: return p->files > 0;
+	case KIND_RMDIR: case KIND_MKDIR: return p->dirs > 1;
+	case KIND_RENAME: return p->files > 0 || p->dirs > 1;
+	default: return p->files + p->dirs > 0;
+	}
 }
 
 SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
@@ -206,15 +248,15 @@ SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
 	for (int i = 0; i < PENDING_INODES; i++)
 		if (i < p->inodes && p->inode[i] == inode)
 			return 0;
-	if (p->inodes >= PENDING_INODES)
+	if (p->inodes >= PENDING_INODES) {
+		p->stacked = 1; /* more than a call on a plain file system changes: decide nothing here */
 		return 0;
+	}
 	p->inode[p->inodes & (PENDING_INODES - 1)] = inode;
 	p->inodes++;
 	if (kind == KIND_MKDIR) /* nothing has its name yet */
 		return 0;
-	p->seen = 1;
-	if (send_names(p->call, ROLE_BEFORE, kind, inode))
-		p->approved = 1;
+	note_look(p, send_names(p->call, ROLE_BEFORE, kind, inode));
 	return 0;
 }
 
@@ -268,12 +310,10 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 			for (int i = 0; i < PENDING_INODES; i++) {
 				if (i >= p->inodes)
 					break;
-				if (send_names(p->call, ROLE_AFTER, kind, p->inode[i]))
-					p->approved = 1;
+				note_look(p, send_names(p->call, ROLE_AFTER, kind, p->inode[i]));
 			}
-			p->seen = 1;
 		}
-		if (p->seen && !p->approved) {
+		if (!p->approved && saw_the_object(p, kind)) {
 			bpf_map_delete_elem(&pending, &id);
 			return 0;
 		}

@@ -117,12 +117,15 @@ fn a_missing_file_is_not_reported() {
 
 #[test]
 fn a_missing_file_is_reported_when_asked_for() {
-    let setup =
-        Setup::new().config("  syscalls:\n    capture_all_errors:\n      enabled: true\n");
+    let setup = Setup::new().config("  syscalls:\n    capture_all_errors:\n      enabled: true\n");
     let mut probe = open_missing(setup);
     for rule in ["missing", "missing_path"] {
         let event = probe.events.expect_rule(rule);
         assert_ne!(text(&event, "/evt/outcome"), "Success", "{event:#}");
-        assert_eq!(text(&event, "/file/path"), probe.path("missing"), "{event:#}");
+        assert_eq!(
+            text(&event, "/file/path"),
+            probe.path("missing"),
+            "{event:#}"
+        );
     }
 }
