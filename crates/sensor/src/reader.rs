@@ -24,6 +24,8 @@ const BULK_BATCH: usize = 2048;
 #[derive(Debug, Default)]
 pub(crate) struct ReaderStats {
     pub(crate) received: [AtomicU64; 2],
+    /// Records that were written, by their sequence numbers, and were not read: what was lost on the way.
+    pub(crate) gaps: [AtomicU64; 2],
     pub(crate) malformed: AtomicU64,
     pub(crate) dropped_parts: AtomicU64,
 }
@@ -89,12 +91,16 @@ fn run(
     ready: impl FnOnce(),
 ) -> Result<(), Error> {
     let taken = RefCell::new(Vec::<Record>::new());
+    let sequences = RefCell::new([Sequences::default(), Sequences::default()]);
     let take = |ring: usize| {
-        let taken = &taken;
+        let (taken, sequences) = (&taken, &sequences);
         move |bytes: &[u8]| {
             stats.received[ring].fetch_add(1, Ordering::Relaxed);
             match decode(bytes) {
-                Ok(record) => taken.borrow_mut().push(record),
+                Ok(record) => {
+                    sequences.borrow_mut()[ring].saw(record.header.cpu, record.header.seq);
+                    taken.borrow_mut().push(record);
+                }
                 Err(reason) => {
                     if stats.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
                         tracing::warn!(
@@ -135,6 +141,9 @@ fn run(
                 sink(capture);
             }
         }
+        for (ring, sequences) in sequences.borrow().iter().enumerate() {
+            stats.gaps[ring].store(sequences.gaps(), Ordering::Relaxed);
+        }
         stats
             .dropped_parts
             .store(assembler.dropped, Ordering::Relaxed);
@@ -149,6 +158,38 @@ fn run(
         std::thread::sleep(pause);
     }
     Ok(())
+}
+
+/// The sequence numbers of one ring: they count from 1 on each CPU, lost records included, so what is missing below the highest was lost. (Records
+/// of one CPU may come out of order by a few, where one program interrupts another.)
+#[derive(Debug, Default)]
+struct Sequences {
+    by_cpu: Vec<(u64, u64)>,
+}
+
+impl Sequences {
+    /// More CPUs than any kernel has: a malformed record must not make the table grow.
+    const CPUS: usize = 8192;
+
+    fn saw(&mut self, cpu: u32, seq: u64) {
+        let cpu = cpu as usize;
+        if cpu >= Self::CPUS {
+            return;
+        }
+        if cpu >= self.by_cpu.len() {
+            self.by_cpu.resize(cpu + 1, (0, 0));
+        }
+        let (highest, seen) = &mut self.by_cpu[cpu];
+        *highest = seq.max(*highest);
+        *seen += 1;
+    }
+
+    fn gaps(&self) -> u64 {
+        self.by_cpu
+            .iter()
+            .map(|(highest, seen)| highest.saturating_sub(*seen))
+            .sum()
+    }
 }
 
 /// Puts the records of both rings into one order.
@@ -221,6 +262,15 @@ mod tests {
 
     fn times(merge: &mut Merge) -> Vec<u64> {
         merge.due().map(|r| r.header.time_ns).collect()
+    }
+
+    #[test]
+    fn what_is_missing_below_the_highest_number_was_lost() {
+        let mut sequences = Sequences::default();
+        for (cpu, seq) in [(0, 1), (0, 3), (0, 2), (1, 1), (1, 5), (u32::MAX, 9)] {
+            sequences.saw(cpu, seq);
+        }
+        assert_eq!(sequences.gaps(), 3);
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub struct SensorReport {
     pub counters: BTreeMap<CaptureKind, Counters>,
     /// Records read, per ring (vital, bulk).
     pub received: [u64; 2],
+    /// Records that the sequence numbers say were written and that were not read, per ring. With nothing in flight this is what the kernel
+    /// counted as lost: more would be a loss that nobody counted.
+    pub gaps: [u64; 2],
     /// Ring sizes in bytes (vital, bulk).
     pub ring_bytes: [u32; 2],
     /// Records that could not be decoded.
@@ -357,6 +360,7 @@ impl Sensor {
             missing: self.missing.clone(),
             counters,
             received: [0, 1].map(|ring| self.stats.received[ring].load(Ordering::Relaxed)),
+            gaps: [0, 1].map(|ring| self.stats.gaps[ring].load(Ordering::Relaxed)),
             ring_bytes: self.ring_bytes,
             malformed: self.stats.malformed.load(Ordering::Relaxed),
             dropped_parts: self.stats.dropped_parts.load(Ordering::Relaxed),

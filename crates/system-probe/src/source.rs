@@ -101,6 +101,9 @@ impl EventSource for SensorSource {
             report.dropped_parts.to_string(),
         );
         details.insert("bpf_lsm".into(), report.choice.bpf_lsm.to_string());
+        for (name, gaps) in ["vital", "bulk"].iter().zip(report.gaps) {
+            details.insert(format!("sequence_gaps.{name}"), gaps.to_string());
+        }
         let ring = |index: usize, name: &str| Ring {
             name: name.to_owned(),
             bytes: report.ring_bytes[index].into(),
