@@ -70,6 +70,9 @@ SUBPROGRAM int exit_of_open(const struct call *call)
 		if (file) {
 			dentry = LOAD(struct file, file, f_path.dentry);
 			mnt = LOAD(struct file, file, f_path.mnt);
+			/* The caller can change its struct open_how after the call; the access mode is the file's. */
+			if (call->shape == OPENAT2)
+				head.flags |= LOAD(struct file, file, f_flags) & 02003;
 			/* O_RDONLY is 0 and so never an approver's flag by itself. */
 			verdict = approve_typed(KIND_OPEN, dentry, mnt, head.flags);
 			if (verdict == REJECT)
