@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 /// What `run` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let stop = stop_requests(args.seconds)?;
+    let stop = stop_requests()?;
     let place = Place::new("run")?;
     let mut watchdog = Watchdog::start(&place.dir)?;
     let mounts = mounts();
@@ -98,9 +98,14 @@ fn live(
         bail!("the self-test failed: {self_test}");
     }
     say("live events; Ctrl-C ends");
-    let mut tail = Tail::start(&mut place.agent(&["runtime", "events"]))?;
+    let mut tail = Tail::start(&mut place.agent(&["runtime", "events"]), watchdog)?;
+    let end = args
+        .seconds
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let ended = loop {
-        if stop.recv_timeout(Duration::from_millis(200)).is_ok() {
+        if stop.recv_timeout(Duration::from_millis(200)).is_ok()
+            || end.is_some_and(|end| Instant::now() > end)
+        {
             break None;
         }
         if probe.ended() {
@@ -141,11 +146,12 @@ fn stopped(daemon: &mut Daemon) -> bool {
 struct Tail(Child);
 
 impl Tail {
-    fn start(command: &mut Command) -> Result<Self> {
+    fn start(command: &mut Command, watchdog: &mut Watchdog) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .spawn()
             .context("cannot start the live tail")?;
+        watchdog.watch(child.id());
         Ok(Self(child))
     }
 
@@ -161,24 +167,17 @@ impl Drop for Tail {
     }
 }
 
-/// A message for each request to stop: Ctrl-C, a closed terminal, kill, or the end of the given time.
-fn stop_requests(seconds: Option<u64>) -> Result<Receiver<()>> {
+/// A message for each request to stop: Ctrl-C, a closed terminal, kill.
+fn stop_requests() -> Result<Receiver<()>> {
     let (send, receive) = channel();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    let by_signal = send.clone();
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            if by_signal.send(()).is_err() {
+            if send.send(()).is_err() {
                 break;
             }
         }
     });
-    if let Some(seconds) = seconds {
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_secs(seconds));
-            let _ = send.send(());
-        });
-    }
     Ok(receive)
 }
 

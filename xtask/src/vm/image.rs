@@ -228,7 +228,9 @@ pub(crate) fn build() -> Result<Built> {
         match (kind, message["profile"]["test"].as_bool()) {
             (Some("bin"), Some(false)) => binaries.push(PathBuf::from(executable)),
             // The other packages' own tests are no business of a virtual machine.
-            (Some("test"), _) if message["target"]["name"] == "e2e" => suites.push(PathBuf::from(executable)),
+            (Some("test"), _) if message["target"]["name"] == "e2e" => {
+                suites.push(PathBuf::from(executable))
+            }
             _ => {}
         }
     }
