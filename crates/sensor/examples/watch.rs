@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         )
     }))?;
     sensor.heartbeat(42)?;
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(6));
     eprintln!("{:#?}", sensor.report());
     Ok(())
 }

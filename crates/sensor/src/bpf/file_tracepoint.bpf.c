@@ -270,7 +270,7 @@ static __always_inline int inode_changed(struct inode *inode)
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 	bool compat;
 	u8 shape;
-	u8 kind = wanted_call(task, regs, &shape, &compat);
+	u8 kind = wanted_call(regs, &shape, &compat);
 
 	if (kind <= KIND_OPEN)
 		return 0;
@@ -356,11 +356,10 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct settings *s;
 	struct call call;
 
-	call.kind = wanted_call(task, regs, &call.shape, &call.compat);
+	call.kind = wanted_call(regs, &call.shape, &call.compat);
 	if (!call.kind)
 		return 0;
 	s = get_settings();

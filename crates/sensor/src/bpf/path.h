@@ -243,21 +243,29 @@ static __always_inline bool in_bloom(const u64 *bloom, u32 bit)
 	return bloom[(bit >> 6) & (BLOOM_WORDS - 1)] & (1ull << (bit & 63));
 }
 
-static __noinline struct name_value *find_name(u8 kind, u8 role, const struct name_ref *name)
+/* A name's approver as one number, so that the verifier need not follow it: its flags above its open flags, or 0. */
+SUBPROGRAM u64 find_name_of(u32 kind, u32 role, u64 ptr, u32 len)
 {
+	struct name_value *v;
 	struct name_key key;
 
 	__builtin_memset(&key, 0, sizeof(key));
 	key.kind = kind;
 	key.role = role;
-	key.len = name->len;
-	bpf_probe_read_kernel_str(key.name, sizeof(key.name), name->ptr);
-	return bpf_map_lookup_elem(&names, &key);
+	key.len = len;
+	bpf_probe_read_kernel_str(key.name, sizeof(key.name), (void *)ptr);
+	v = bpf_map_lookup_elem(&names, &key);
+	return v ? (u64)v->flags << 32 | v->open_flags : 0;
 }
 
-static __always_inline bool flags_fit(const struct name_value *v, u32 open_flags)
+static __always_inline u64 find_name(u32 kind, u32 role, const struct name_ref *name)
 {
-	return (v->flags & NAME_ANY_FLAGS) || (v->open_flags & open_flags);
+	return find_name_of(kind, role, number_of(name->ptr), name->len);
+}
+
+static __always_inline bool flags_fit(u64 found, u32 open_flags)
+{
+	return (found >> 32 & NAME_ANY_FLAGS) || ((u32)found & open_flags);
 }
 
 /* Steps from a mount's root to the directory it is mounted on, so that the dentry has the name that the path has. */
@@ -275,30 +283,53 @@ static __always_inline void leave_mount_roots(struct dentry **dentry, struct mou
 	}
 }
 
-struct below { struct dentry *dentry; struct mount *mnt; const struct filter *filter; u32 open_flags; u8 kind; bool found; };
+struct below { struct dentry *dentry; struct mount *mnt; const struct filter *filter; u32 open_flags; u8 kind; bool found, done; };
 
+static __always_inline bool is_below(u8 kind, const struct filter *filter, struct dentry *dir, u32 open_flags)
+{
+	struct name_ref name;
+
+	name_of(dir, &name);
+	if (!in_bloom(filter->bloom_below, name.bit))
+		return false;
+	return flags_fit(find_name(kind, APPROVE_BELOW, &name), open_flags);
+}
+
+/* Looks at one directory and goes to the next above, across mounts. */
 static long below_step(u32 i, void *ctx)
 {
 	struct below *s = ctx;
 	struct dentry *parent;
-	struct name_ref name;
-	struct name_value *v;
 
 	leave_mount_roots(&s->dentry, &s->mnt);
+	s->found = is_below(s->kind, s->filter, s->dentry, s->open_flags);
 	parent = LOAD(struct dentry, s->dentry, d_parent);
-	if (parent == s->dentry)
-		return 1;
+	s->done = parent == s->dentry;
 	s->dentry = parent;
-	leave_mount_roots(&s->dentry, &s->mnt);
-	name_of(s->dentry, &name);
-	if (!in_bloom(s->filter->bloom_below, name.bit))
-		return 0;
-	v = find_name(s->kind, APPROVE_BELOW, &name);
-	if (v && flags_fit(v, s->open_flags)) {
-		s->found = true;
-		return 1;
+	return s->found || s->done;
+}
+
+#define NEAR_DIRECTORIES 6
+
+/* Whether a directory above is one that a rule wants all of. */
+static __always_inline bool approve_below(u8 kind, const struct filter *filter, struct dentry *dir, struct mount *mnt, u32 open_flags, bool near)
+{
+	struct dentry *root = LOAD(struct mount, mnt, mnt.mnt_root);
+
+	/* Most files are a few directories below the root of their mount, and that mount is the root: a plain loop, half as dear as a callback. */
+	for (int i = 0; near && i < NEAR_DIRECTORIES; i++) {
+		if (dir == root)
+			break;
+		if (is_below(kind, filter, dir, open_flags))
+			return true;
+		dir = LOAD(struct dentry, dir, d_parent);
 	}
-	return 0;
+	if (near && dir == root && LOAD(struct mount, mnt, mnt_parent) == mnt)
+		return is_below(kind, filter, dir, open_flags); /* "/" */
+
+	struct below s = { .dentry = dir, .mnt = mnt, .filter = filter, .open_flags = open_flags, .kind = kind };
+	bpf_loop(64, below_step, &s, 0);
+	return s.found || !s.done; /* found, or deeper than we look */
 }
 
 enum verdict { REJECT = 0, APPROVE = 1, APPROVE_IF_PATH = 2 };
@@ -307,13 +338,14 @@ enum verdict { REJECT = 0, APPROVE = 1, APPROVE_IF_PATH = 2 };
  * Whether any rule can match a call of this kind on this file. Cheapest first: the open flags, the last name, its directory's name, the
  * directories above. Names alone may approve too much, never too little.
  */
-static __noinline enum verdict approve_typed(u32 kind, struct dentry *dentry, struct vfsmount *vfsmnt, u32 open_flags)
+static __always_inline enum verdict approve_inline(u32 kind, struct dentry *dentry, struct vfsmount *vfsmnt, u32 open_flags, bool near)
 {
 	struct filter *filter = get_filter(kind);
 	struct mount *mnt = real_mount(vfsmnt);
 	enum verdict verdict = REJECT;
 	struct name_ref name;
-	struct name_value *v;
+	bool below;
+	u64 found;
 
 	if (!filter)
 		return REJECT;
@@ -325,37 +357,41 @@ static __noinline enum verdict approve_typed(u32 kind, struct dentry *dentry, st
 	if (filter->roles & (1 << APPROVE_LEAF)) {
 		name_of(dentry, &name);
 		if (in_bloom(filter->bloom, name.bit)) {
-			v = find_name(kind, APPROVE_LEAF, &name);
-			if (v && flags_fit(v, open_flags))
+			found = find_name(kind, APPROVE_LEAF, &name);
+			if (flags_fit(found, open_flags))
 				return APPROVE;
-			if (v && (v->flags & NAME_CHECK_PATH))
+			if (found >> 32 & NAME_CHECK_PATH)
 				verdict = APPROVE_IF_PATH;
 		}
 	}
+	below = (filter->roles & (1 << APPROVE_BELOW)) && (filter->below_any || (filter->below_open_flags & open_flags));
+	if (below || (filter->roles & (1 << APPROVE_CHILD))) {
+		dentry = LOAD(struct dentry, dentry, d_parent);
+		leave_mount_roots(&dentry, &mnt);
+	}
 	if (filter->roles & (1 << APPROVE_CHILD)) {
-		struct dentry *dir = LOAD(struct dentry, dentry, d_parent);
-		struct mount *dir_mnt = mnt;
-		leave_mount_roots(&dir, &dir_mnt);
-		name_of(dir, &name);
+		name_of(dentry, &name);
 		if (in_bloom(filter->bloom, name.bit)) {
-			v = find_name(kind, APPROVE_CHILD, &name);
-			if (v && flags_fit(v, open_flags))
+			found = find_name(kind, APPROVE_CHILD, &name);
+			if (flags_fit(found, open_flags))
 				return APPROVE;
 		}
 	}
-	if ((filter->roles & (1 << APPROVE_BELOW)) && (filter->below_any || (filter->below_open_flags & open_flags))) {
-		struct below s = { .dentry = dentry, .mnt = mnt, .filter = filter, .open_flags = open_flags, .kind = kind };
-		bpf_loop(64, below_step, &s, 0);
-		if (s.found || (s.dentry != LOAD(struct dentry, s.dentry, d_parent) && s.dentry != LOAD(struct mount, s.mnt, mnt.mnt_root)))
-			return APPROVE; /* found, or deeper than we look */
-	}
+	if (below && approve_below(kind, filter, dentry, mnt, open_flags, near))
+		return APPROVE;
 	return verdict;
 }
 
-/* The same for calls that are rare enough that two more reads do not matter. */
+/* For opens, where each nanosecond is paid by everybody. */
+static __noinline __attribute__((unused)) enum verdict approve_typed(u32 kind, struct dentry *dentry, struct vfsmount *mnt, u32 open_flags)
+{
+	return approve_inline(kind, dentry, mnt, open_flags, true);
+}
+
+/* The same for calls that are rare enough that two more reads and a callback do not matter. */
 SUBPROGRAM int approve_object(u32 kind, kptr dentry, kptr mnt, u32 open_flags)
 {
-	return approve_typed(kind, (void *)dentry, (void *)mnt, open_flags);
+	return approve_inline(kind, (void *)dentry, (void *)mnt, open_flags, false);
 }
 
 static __always_inline enum verdict approve(u32 kind, struct dentry *dentry, struct vfsmount *mnt, u32 open_flags)

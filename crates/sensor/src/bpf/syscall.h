@@ -50,7 +50,7 @@ static __always_inline bool is_compat(struct task_struct *task)
 }
 
 /* The kind of call that `regs` belong to if a rule wants it, and where its arguments are. */
-static __always_inline u8 wanted_call(struct task_struct *task, struct pt_regs *regs, u8 *shape, bool *compat)
+static __always_inline u8 wanted_call(struct pt_regs *regs, u8 *shape, bool *compat)
 {
 	/* The x32 bit is dropped: its numbers below 512 are the native ones. */
 	u32 nr = (u32)LOAD(struct pt_regs, regs, orig_ax) & ~0x40000000u;
@@ -59,9 +59,9 @@ static __always_inline u8 wanted_call(struct task_struct *task, struct pt_regs *
 	if (nr >= SYSCALLS)
 		return 0;
 	s = bpf_map_lookup_elem(&syscalls, &nr);
-	if (!s || !(s->native | s->compat))
+	if (!s || !(s->native | s->compat)) /* most system calls end here */
 		return 0;
-	*compat = is_compat(task);
+	*compat = is_compat(bpf_get_current_task_btf());
 	*shape = *compat ? s->compat : s->native;
 	if (!*shape)
 		return 0;
@@ -75,7 +75,7 @@ static __always_inline u8 current_call(struct task_struct *task, struct call *ca
 {
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
 
-	call->kind = wanted_call(task, regs, &call->shape, &call->compat);
+	call->kind = wanted_call(regs, &call->shape, &call->compat);
 	if (call->kind)
 		arguments(call, regs);
 	return call->kind;
