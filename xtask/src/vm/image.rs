@@ -243,8 +243,8 @@ pub(crate) fn build() -> Result<Built> {
     Ok(Built { binaries, suites })
 }
 
-/// The guest's command for the whole suite.
-pub(crate) fn suite_script(arguments: &[String]) -> String {
+/// The guest's command for the whole suite, with the hooks of one tier.
+pub(crate) fn suite_script(tier: &str, arguments: &[String]) -> String {
     let arguments: String = arguments
         .iter()
         .map(|argument| format!(" '{}'", argument.replace('\'', r"'\''")))
@@ -252,6 +252,7 @@ pub(crate) fn suite_script(arguments: &[String]) -> String {
     format!(
         "export ATALAYA_BIN_DIR=/work/bin ATALAYA_E2E_SLOW=8 ATALAYA_POLICIES=/work/policies\n\
          export ATALAYA_SCHEMA=/work/backend_linux.schema.json RUST_BACKTRACE=1\n\
+         export ATALAYA_E2E_TIER={tier} DD_EVENT_MONITORING_CONFIG_HOOK_TIER={tier}\n\
          status=0\n\
          for suite in /work/suites/*; do $suite --test-threads=1{arguments} || status=1; done\n\
          exit $status\n"

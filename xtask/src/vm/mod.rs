@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Give up on a virtual machine after this many seconds.
     #[arg(long, default_value_t = 1500)]
     timeout: u64,
+    /// Which hooks the suite uses: lsm (LSM or fentry), or tracepoint.
+    #[arg(long, default_value = "lsm")]
+    tier: String,
     /// Arguments of the end-to-end suite (a filter, `--exact`); ignored with a command.
     #[arg(long = "test-arg")]
     test_args: Vec<String>,
@@ -60,26 +63,32 @@ pub(crate) struct Job {
     pub(crate) series: &'static str,
     /// Whether `bpf` is in the list of security modules.
     pub(crate) bpf_lsm: bool,
+    /// Which hooks the suite uses.
+    pub(crate) tier: String,
 }
 
 impl Job {
-    /// `6.1 lsm`, `6.12 fentry`.
+    /// `6.1 lsm`, `6.12 fentry`, `6.12 tracepoint`.
     pub(crate) fn name(&self) -> String {
-        let tier = if self.bpf_lsm { "lsm" } else { "fentry" };
-        format!("{} {tier}", self.series)
+        let hooks = match (self.tier.as_str(), self.bpf_lsm) {
+            ("lsm", true) => "lsm",
+            ("lsm", false) => "fentry",
+            (other, _) => other,
+        };
+        format!("{} {hooks}", self.series)
     }
 }
 
 /// What `vmtest` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let jobs = jobs(&args.kernel, args.lsm)?;
+    let jobs = jobs(&args.kernel, args.lsm, &args.tier)?;
     let mut payload = Payload::default();
     for copy in &args.copies {
         payload.add(copy)?;
     }
     let script = if args.command.is_empty() {
         add_suite(&mut payload)?;
-        suite_script(&args.test_args)
+        suite_script(&args.tier, &args.test_args)
     } else {
         if !args.bare {
             add_suite(&mut payload)?;
@@ -108,7 +117,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// The runs that the two arguments ask for.
-fn jobs(series: &str, lsm: Lsm) -> Result<Vec<Job>> {
+fn jobs(series: &str, lsm: Lsm, tier: &str) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for known in kernel::SERIES {
         if series != "all" && series != known.name {
@@ -119,6 +128,7 @@ fn jobs(series: &str, lsm: Lsm) -> Result<Vec<Job>> {
                 jobs.push(Job {
                     series: known.name,
                     bpf_lsm,
+                    tier: tier.to_owned(),
                 });
             }
         }

@@ -289,3 +289,25 @@ fn an_open_by_the_interpreter_belongs_to_the_new_image() {
         "{event:#}"
     );
 }
+
+#[test]
+fn a_thread_that_execs_keeps_the_process() {
+    let mut probe = Setup::new()
+        .rule(
+            "thread",
+            r#"exec.file.path == "{work}/tiny" && exec.argv in ["from-thread"]"#,
+        )
+        .start();
+    let program = probe.path("tiny");
+    tiny_program(program.as_ref());
+    let mut child = Command::new(Helper::path())
+        .args(["thread-exec", &program, "from-thread"])
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    let event = probe.events.expect_rule("thread");
+    assert_eq!(at(&event, "/process/pid"), pid, "{event:#}");
+    assert_eq!(at(&event, "/process/tid"), pid, "{event:#}");
+    assert_eq!(at(&event, "/process/ppid"), std::process::id(), "{event:#}");
+}

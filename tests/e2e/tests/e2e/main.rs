@@ -12,6 +12,8 @@ mod exec;
 mod files;
 mod files_names;
 mod hostile;
+mod losses;
+mod names;
 mod policy;
 mod schema;
 mod selftest;

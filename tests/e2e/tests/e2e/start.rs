@@ -88,3 +88,104 @@ fn versions_are_told() {
         assert!(String::from_utf8_lossy(&output.stdout).contains(env!("CARGO_PKG_VERSION")));
     }
 }
+
+/// Runs system-probe in a world where it cannot work; returns what it said.
+fn refused(script: &str) -> String {
+    let setup = Setup::new();
+    setup.write();
+    let script = script
+        .replace("PROBE", &program("system-probe").to_string_lossy())
+        .replace(
+            "CONFIG",
+            &setup.dir().join("atalaya.yaml").to_string_lossy(),
+        );
+    let mut child = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = wait_for(slow(Duration::from_secs(20)), || child.try_wait().unwrap());
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!status.expect("it ends by itself").success(), "{text}");
+    text
+}
+
+#[test]
+fn without_btf_one_line_says_so() {
+    let text = refused("mount --bind /dev/null /sys/kernel/btf/vmlinux; exec PROBE run -c CONFIG");
+    assert!(text.contains("BTF"), "{text}");
+    assert!(text.trim().lines().count() <= 3, "{text}");
+}
+
+#[test]
+fn without_capabilities_one_line_says_so() {
+    let text = refused("exec setpriv --bounding-set=-all --inh-caps=-all PROBE run -c CONFIG");
+    assert!(
+        text.contains("CAP_") || text.contains("root") || text.contains("permi"),
+        "{text}"
+    );
+    assert!(text.trim().lines().count() <= 3, "{text}");
+}
+
+#[test]
+fn a_broken_configuration_is_located() {
+    let setup = Setup::new();
+    setup.write();
+    let dir = setup.dir();
+    let config = dir.join("broken.yaml");
+    std::fs::write(&config, "log_level: info\nruntime_security_config: [\n").unwrap();
+    let log = dir.join("broken.log");
+    // The file has no effect, the environment has: nothing happens outside of this directory.
+    let mut child = Command::new(program("system-probe"))
+        .args(["run", "-c"])
+        .arg(&config)
+        .env("DD_RUN_PATH", dir.join("run"))
+        .env("DD_RUNTIME_SECURITY_CONFIG_SOCKET", dir.join("run/s.sock"))
+        .env("DD_RUNTIME_SECURITY_CONFIG_SPOOL_DIR", dir.join("spool"))
+        .env(
+            "DD_RUNTIME_SECURITY_CONFIG_POLICIES_DIR",
+            dir.join("policies"),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let told = wait_for(slow(Duration::from_secs(20)), || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.contains("broken.yaml:2:").then_some(())
+    });
+    let pid = i32::try_from(child.id()).unwrap();
+    let _ = nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGTERM,
+    );
+    wait_for(slow(Duration::from_secs(10)), || child.try_wait().unwrap());
+    let _ = child.kill();
+    let _ = child.wait();
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(told.is_some(), "{text}");
+}
+
+#[test]
+fn the_hook_tier_is_told() {
+    let probe = Setup::new().start();
+    let (good, out, error) = probe.agent(&["status"]);
+    assert!(good, "{out}{error}");
+    let tier = out
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Hook tier: "));
+    let tier = tier.unwrap_or_else(|| panic!("no tier: {out}"));
+    // Virtual machines know what must be possible there.
+    if let Ok(wanted) = std::env::var("ATALAYA_E2E_TIER") {
+        assert_eq!(
+            tier.split_whitespace().next(),
+            Some(wanted.as_str()),
+            "{out}"
+        );
+    }
+}

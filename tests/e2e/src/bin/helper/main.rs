@@ -7,6 +7,7 @@
 //! e2e-helper uring-async OPCODE ARG...    the same, run by a kernel worker
 //! e2e-helper memfd-exec PROGRAM ARG...    runs a copy of a program that lies in memory only
 //! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...
+//! e2e-helper thread-exec PROGRAM ARG...    runs a program from a thread that is not the first
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
 //! e2e-helper exit CODE | signal NUMBER    ends so
 //! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
@@ -41,6 +42,7 @@ fn main() {
         ["unlinked-exec", copy, rest @ ..] => programs::unlinked_exec(copy, rest),
         ["unlink-then", copy, rest @ ..] => programs::unlink_then(copy, rest),
         ["hold", rest @ ..] => programs::hold(rest),
+        ["thread-exec", program, rest @ ..] => programs::thread_exec(program, rest),
         ["exit", code] => std::process::exit(i32::try_from(number_of(code)).unwrap_or(1)),
         ["signal", signal] => programs::die(number_of(signal)),
         ["storm-open", path, count] => programs::storm_open(path, number_of(count)),

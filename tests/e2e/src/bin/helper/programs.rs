@@ -65,6 +65,15 @@ pub(crate) fn unlink_then(path: &str, words: &[&str]) -> i64 {
     system_call(number.parse().expect("a number"), &Arguments::parse(rest))
 }
 
+/// Replaces this process from a thread that is not its first: the kernel ends the others and gives it the first one's id.
+pub(crate) fn thread_exec(program: &str, words: &[&str]) -> i64 {
+    use std::os::unix::process::CommandExt;
+    let mut command = std::process::Command::new(program);
+    command.args(words);
+    let error = std::thread::spawn(move || command.exec()).join();
+    panic!("{program}: {error:?}");
+}
+
 /// Waits until its input ends, then makes a system call, if one is given.
 pub(crate) fn hold(words: &[&str]) -> i64 {
     println!("holding");
