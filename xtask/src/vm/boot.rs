@@ -56,7 +56,7 @@ impl Machine {
         line: &dyn Fn(&str),
     ) -> Result<Outcome> {
         let scratch = tempfile::Builder::new()
-            .prefix("boot-")
+            .prefix(&format!("boot-{}-", std::process::id()))
             .tempdir_in(&self.scratch)?;
         let tar = scratch.path().join("payload.tar");
         let console = scratch.path().join("console.log");

@@ -11,8 +11,7 @@ use crate::util::{cargo, command, key, on_path, output, run, say};
 
 /// What is in the root image besides Debian's minimal base. The guest runs the host's own binaries, so that it is the
 /// host's release and has the libraries they link.
-const PACKAGES: &str =
-    "libelf1,zlib1g,libzstd1,kmod,procps,iproute2,util-linux,mount,bash,python3-minimal";
+const PACKAGES: &str = "libelf1,zlib1g,libzstd1,kmod,procps,iproute2,util-linux,mount,bash";
 
 /// Modules beyond the ones a boot needs: those that tests load.
 const MODULES: [&str; 6] = [

@@ -194,7 +194,23 @@ pub(crate) fn prepare(job: &Job) -> Result<boot::Machine> {
 fn cache() -> Result<PathBuf> {
     let dir = target_dir().join("vm");
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    remove_stale(&dir);
     Ok(dir)
+}
+
+/// Removes what runs left that were killed: `boot-PID-…` of processes that are no more.
+fn remove_stale(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let pid = name
+            .strip_prefix("boot-")
+            .and_then(|rest| rest.split_once('-'))
+            .and_then(|(pid, _)| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Makes a directory or file appear at once: builds it under another name and renames it.

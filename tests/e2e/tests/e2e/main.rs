@@ -17,6 +17,7 @@ mod names;
 mod policy;
 mod schema;
 mod selftest;
+mod shipped;
 mod snapshot;
 mod socket;
 mod start;

@@ -24,6 +24,8 @@ mod compat;
 mod programs;
 mod uring;
 
+use std::io::Write;
+
 use arguments::Arguments;
 
 fn main() {
@@ -52,7 +54,8 @@ fn main() {
             std::process::exit(2);
         }
     };
-    println!("{result}");
+    // Whoever started this need not wait for the result.
+    let _ = writeln!(std::io::stdout(), "{result}");
 }
 
 fn number_of(text: &str) -> i64 {
