@@ -16,6 +16,7 @@ const NEEDED: &[(CapabilitySet, &str)] = &[
 const USEFUL: CapabilitySet = CapabilitySet::CHOWN // the socket's group; the self-test's chown
     .union(CapabilitySet::FOWNER) // the self-test's chmod
     .union(CapabilitySet::DAC_OVERRIDE) // spool and output in directories of others
+    .union(CapabilitySet::SYS_NICE) // the priority of the thread that empties the rings
     .union(CapabilitySet::KILL) // the kill action
     .union(CapabilitySet::NET_ADMIN) // network programs
     .union(CapabilitySet::SYS_RESOURCE) // locked memory of maps before 5.11
