@@ -36,6 +36,8 @@ struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// Tests that said that they were skipped, and that libtest will count as passed at the end of the run.
+    told_as_passed: usize,
     failures: Vec<String>,
     skips: Vec<String>,
 }
@@ -68,13 +70,15 @@ impl Tally {
         if let Some(what) = line.trim_start().strip_prefix("SKIPPED: ") {
             // A test that found itself unable to run; libtest counts it as passed.
             self.skip(format!("{source}: {what}"));
-            self.passed = self.passed.saturating_sub(1);
+            self.told_as_passed += 1;
         } else if let Some(counts) = line.trim_start().strip_prefix("test result: ") {
-            self.passed += count(counts, "passed");
+            let passed = count(counts, "passed");
+            self.passed += passed.saturating_sub(std::mem::take(&mut self.told_as_passed));
             self.failed += count(counts, "failed");
-            self.skipped += count(counts, "ignored");
-        } else if let Some(name) = failed_test(line) {
+        } else if let Some(name) = named_test(line, "FAILED") {
             self.failures.push(format!("{source}: {name}"));
+        } else if let Some(name) = named_test(line, "ignored") {
+            self.skip(format!("{source}: {name}: marked to be ignored"));
         }
     }
 }
@@ -88,8 +92,11 @@ fn count(counts: &str, word: &str) -> usize {
         .unwrap_or(0)
 }
 
-fn failed_test(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+/// The test that a line of libtest tells to have ended so.
+fn named_test<'a>(line: &'a str, end: &str) -> Option<&'a str> {
+    let (name, how) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    // An ignored test may tell why: `ignored, needs a network`.
+    how.starts_with(end).then_some(name)
 }
 
 /// What `test` does.
@@ -301,4 +308,35 @@ fn machine(job: &Job, payload: &vm::Payload) -> Tally {
         _ => {}
     }
     own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn reads_what_libtest_prints() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 4 tests",
+            "test a::good ... ok",
+            "SKIPPED: a::cannot: no cgroup",
+            "test a::cannot ... ok",
+            "test a::bad ... FAILED",
+            "test a::later ... ignored, needs a network",
+            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
+        ] {
+            tally.read("unit", line);
+        }
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 1, 2));
+        assert_eq!(tally.failures, ["unit: a::bad"]);
+    }
+
+    #[test]
+    fn a_skip_before_the_count_is_subtracted_from_it() {
+        let mut tally = Tally::default();
+        tally.read("unit", "SKIPPED: only: no root");
+        tally.read("unit", "test result: ok. 1 passed; 0 failed; 0 ignored;");
+        assert_eq!((tally.passed, tally.skipped), (0, 1));
+    }
 }
