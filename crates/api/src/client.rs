@@ -8,7 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::proto::security_module_cmd_client::SecurityModuleCmdClient;
 use crate::proto::security_module_event_client::SecurityModuleEventClient;
-use crate::{MAX_ANSWER, MAX_EVENT};
+use crate::{MAX_ANSWER, MAX_EVENT, chain};
 
 /// Why there is no connection. One line: what is wrong and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -120,16 +120,6 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::
         next = e.source();
     }
     None
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(e) = next {
-        text = format!("{text}: {e}");
-        next = e.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -7,9 +7,11 @@
 //!   the spool, each an encoded [`proto::SecurityEventMessage`].
 //! - [`Client`] and [`Backoff`]: connecting, once or patiently.
 //! - [`Sanitized`], [`sanitize`], [`sanitize_json`]: text that an attacker may have chosen, safe for a terminal.
+//! - [`chain`]: an error and its causes in one line.
 #![forbid(unsafe_code)]
 
 mod account;
+mod chain;
 mod client;
 mod command;
 mod control;
@@ -20,6 +22,7 @@ mod socket;
 mod stream;
 
 pub use account::Account;
+pub use chain::chain;
 pub use client::{Backoff, Client, ConnectError};
 pub use control::{ControlError, RuntimeControl};
 pub use lock::{LockError, RunLock};

@@ -4,6 +4,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a holder may take to die: whoever kills a probe and starts one at once finds the kernel still at it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why the lock could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +53,16 @@ impl RunLock {
     /// Makes the run directory where it is missing, and locks `system-probe.lock` in it.
     pub fn acquire(run_path: &Path) -> Result<Self, LockError> {
         let path = run_path.join("system-probe.lock");
-        match Self::try_acquire(run_path, &path) {
-            Ok(Ok(lock)) => Ok(lock),
-            Ok(Err(pid)) => Err(LockError::Held { path, pid }),
-            Err(source) => Err(LockError::Io { path, source }),
+        let begun = Instant::now();
+        loop {
+            match Self::try_acquire(run_path, &path) {
+                Ok(Ok(lock)) => return Ok(lock),
+                Ok(Err(_)) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok(Err(pid)) => return Err(LockError::Held { path, pid }),
+                Err(source) => return Err(LockError::Io { path, source }),
+            }
         }
     }
 
@@ -108,5 +118,17 @@ mod tests {
         drop(lock);
         assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
         RunLock::acquire(&run).unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_is_just_dying_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = RunLock::acquire(dir.path()).unwrap();
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(60));
+            drop(lock);
+        });
+        RunLock::acquire(dir.path()).unwrap();
+        dying.join().unwrap();
     }
 }

@@ -30,7 +30,7 @@ impl RuntimeControl for Fake {
     }
 
     fn run_self_test(&self) -> proto::SecuritySelfTestResultMessage {
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(1000));
         proto::SecuritySelfTestResultMessage {
             ok: true,
             ..Default::default()

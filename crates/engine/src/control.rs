@@ -77,6 +77,21 @@ impl Control {
     fn warnings(&self, source: &SourceReport) -> Vec<String> {
         let loaded = self.shared.rules.load();
         let mut warnings = source.warnings.clone();
+        let report = &loaded.report;
+        warnings.extend(report.errors.iter().map(ToString::to_string));
+        // Not rejected rules, which have their own lines: whole files that are without effect.
+        let files = report.policies.iter().filter(|p| p.rules.is_empty());
+        warnings.extend(
+            files
+                .filter_map(|p| p.errors.first())
+                .map(ToString::to_string),
+        );
+        if loaded.generation > 0 && loaded.counts().0 == 0 {
+            warnings.push(format!(
+                "no rule is loaded from {}: there will be no events",
+                self.shared.options.policies_dir.display()
+            ));
+        }
         for (kind, rules) in loaded.turned_off() {
             let why = loaded
                 .applied
@@ -253,7 +268,7 @@ impl RuntimeControl for Control {
         let loaded = self
             .shared
             .reload()
-            .map_err(|error| ControlError::Failed(error.to_string()))?;
+            .map_err(|error| ControlError::Failed(format!("{error}; the former rules stay")))?;
         let (rules_loaded, rules_failed) = loaded.counts();
         Ok(proto::ReloadPoliciesResultMessage {
             policies: report::policies(&loaded),

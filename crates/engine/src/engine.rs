@@ -36,6 +36,9 @@ pub enum EngineError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
+    /// The directory of the policies cannot be read.
+    #[error("{0}")]
+    Policies(String),
     /// It is being stopped.
     #[error("the engine is stopping")]
     Stopping,
@@ -78,6 +81,10 @@ impl Shared {
         let source = guard.as_mut().ok_or(EngineError::Stopping)?;
         let generation = self.rules.load().generation + 1;
         let mut loaded = Loaded::read(&self.options, self.self_test.policy(), generation);
+        // A directory that is gone, or not to be read for a moment, is no wish to watch nothing.
+        if let Some(error) = loaded.report.errors.first() {
+            return Err(EngineError::Policies(error.to_string()));
+        }
         loaded.applied = source.apply(&loaded.interest)?;
         let loaded = Arc::new(loaded);
         self.rules.store(Arc::clone(&loaded));

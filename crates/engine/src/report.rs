@@ -24,6 +24,12 @@ fn join(errors: &[LoadError]) -> String {
     lines.join("\n")
 }
 
+/// With source lines and carets.
+fn render(errors: &[LoadError]) -> String {
+    let errors: Vec<String> = errors.iter().map(LoadError::render).collect();
+    errors.join("\n")
+}
+
 fn rule_status(rule: &RuleReport) -> &'static str {
     match (rule.status, rule.filter_type) {
         (Status::Loaded | Status::PartiallyLoaded, _) => "loaded",
@@ -78,7 +84,7 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                     id: rule.id.clone(),
                     status: rule_status(rule).to_owned(),
                     // Why it was left out is no error; `ruleset_loaded` tells it.
-                    error: join(&rule.errors),
+                    error: render(&rule.errors),
                     matches: matches.get(rule.id.as_str()).copied().unwrap_or(0),
                 })
                 .collect(),
@@ -87,6 +93,8 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
     if !loaded.report.errors.is_empty() {
         // Errors outside any policy: the directory.
         policies.push(proto::PolicyStatus {
+            name: loaded.report.errors[0].file.clone(),
+            source: "directory".to_owned(),
             errors: loaded.report.errors.iter().map(LoadError::render).collect(),
             ..proto::PolicyStatus::default()
         });

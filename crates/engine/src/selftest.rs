@@ -130,7 +130,7 @@ impl SelfTest {
             PrivateDir::new(options.parent_dir.as_deref())
                 .map_err(|error| format!("cannot make the self-test's directory: {error}"))
         } else {
-            Err("self-tests are disabled".to_owned())
+            Err("self-tests are disabled (runtime_security_config.self_test.enabled)".to_owned())
         };
         Self {
             options,
@@ -497,7 +497,12 @@ mod tests {
             ..SelfTestOptions::default()
         });
         let (_keep, stop) = bounded(0);
-        assert_eq!(disabled.run(&stop).unwrap_err(), "self-tests are disabled");
+        assert!(
+            disabled
+                .run(&stop)
+                .unwrap_err()
+                .contains("self_test.enabled")
+        );
         assert!(disabled.policy().is_none());
         let nowhere = SelfTest::new(options(Path::new("/no/such"), Duration::ZERO));
         assert!(nowhere.run(&stop).unwrap_err().contains("No such file"));

@@ -442,11 +442,42 @@ fn the_sensor_is_told_what_the_rules_need() {
     bench.kernel.refuse.store(true, Ordering::Relaxed);
     write_rules(bench.policies.path(), RULES);
     let error = bench.control().reload_policies().unwrap_err();
-    assert_eq!(error.to_string(), "the sensor: no");
+    assert_eq!(error.to_string(), "the sensor: no; the former rules stay");
     let report = bench.control().ruleset_report().unwrap();
     assert_eq!(report.policies[0].status[0].id, "gone");
     std::thread::sleep(Duration::from_millis(50));
     assert!(bench.lines.of("shadow").is_empty());
+}
+
+#[test]
+fn a_reload_without_its_directory_keeps_the_rules_and_a_broken_file_is_told() {
+    let bench = Bench::new(RULES, |_, _| ());
+    let moved = bench.policies.path().with_extension("away");
+    std::fs::rename(bench.policies.path(), &moved).unwrap();
+    let refused = bench.control().reload_policies().unwrap_err().to_string();
+    assert!(refused.contains("the former rules stay"), "{refused}");
+    assert_eq!(bench.status().rules_loaded, 2);
+    std::fs::rename(&moved, bench.policies.path()).unwrap();
+    write_rules(bench.policies.path(), "rules: [");
+    bench.control().reload_policies().unwrap();
+    let warnings = bench.status().environment.unwrap().warnings;
+    for part in ["test.policy:1:8: invalid YAML", "no rule is loaded"] {
+        assert!(warnings.iter().any(|w| w.contains(part)), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_rejected_rule_is_told_with_its_line_and_a_caret() {
+    let bench = Bench::new(
+        "rules:\n  - {id: a, expression: open.file.pth == \"/x\"}\n",
+        |_, _| (),
+    );
+    let policies = bench.control().ruleset_report().unwrap().policies;
+    let error = &policies[0].status[0].error;
+    assert!(
+        error.contains("^^^") && error.contains("did you mean `open.file.path`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{events, policy, process_cache, self_test, start, status};
 
 /// The unprivileged half of Atalaya: takes events from system-probe and stores them; asks system-probe for its state.
 #[derive(Parser)]
-#[command(name = "security-agent", version, disable_version_flag = true)]
+#[command(name = "security-agent", version)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -153,7 +153,10 @@ pub(crate) fn run() -> ExitCode {
     match dispatch(&cli) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("Error: {}", atalaya_api::sanitize(&format!("{e:#}")));
+            eprintln!(
+                "Error: {}",
+                atalaya_api::sanitize(&atalaya_api::chain(e.as_ref()))
+            );
             ExitCode::FAILURE
         }
     }

@@ -31,6 +31,12 @@ pub(crate) fn check(dir: &Path, config: &Config, json: bool) -> Result<ExitCode>
         out(&summary(dir, &rules, &report));
     }
     let errors: Vec<_> = report.all_errors().map(|e| lines(&e.render())).collect();
+    if report.policies.is_empty() && errors.is_empty() {
+        eprintln!(
+            "Warning: there are no *.policy files in {}: no rule, no event",
+            Sanitized(&dir.display().to_string())
+        );
+    }
     Ok(verdict(&errors))
 }
 
@@ -199,9 +205,9 @@ pub(crate) fn errors(policies: &[proto::PolicyStatus]) -> Vec<String> {
     let mut errors = Vec::new();
     for policy in policies {
         errors.extend(policy.errors.iter().map(|e| lines(e)));
-        for rule in policy.status.iter().filter(|r| !r.error.is_empty()) {
-            errors.push(format!("{}: {}", Sanitized(&rule.id), lines(&rule.error)));
-        }
+        // Each begins with its place in the file; the rule's id is in it, or there is none.
+        let rules = policy.status.iter().filter(|r| !r.error.is_empty());
+        errors.extend(rules.map(|r| lines(&r.error)));
     }
     errors
 }
@@ -216,12 +222,20 @@ pub(crate) async fn reload(socket: &Path) -> Result<ExitCode> {
     let result = reloaded
         .map_err(|e| answer("unable to reload policies", &e))?
         .into_inner();
-    // The good rules are in force; that some are not is worth a word, but no failure of the reload.
-    if result.rules_failed > 0 {
+    // What is good is in force; that some is not is worth a word, but no failure of the reload. A file that is no YAML
+    // takes all its rules along, and none of them counts as rejected.
+    let errors = errors(&result.policies);
+    let first = |error: &String| error.lines().next().unwrap_or_default().to_owned();
+    for error in errors.iter().map(first).take(10) {
+        eprintln!("Warning: {error}");
+    }
+    if !errors.is_empty() {
         eprintln!(
-            "Warning: {} of {} rules were rejected; `security-agent runtime policy check --loaded-policies` tells why",
-            result.rules_failed,
-            result.rules_failed + result.rules_loaded
+            "Warning: {} errors, {} rules loaded, {} rejected; `security-agent runtime policy check --loaded-policies` \
+             tells all",
+            errors.len(),
+            result.rules_loaded,
+            result.rules_failed
         );
     }
     Ok(ExitCode::SUCCESS)

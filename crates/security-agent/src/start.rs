@@ -124,7 +124,10 @@ async fn consume(config: &Config, store: &mut Store) -> std::convert::Infallible
         .await;
         match stream(client, store, &mut backoff).await {
             Ok(()) => tracing::warn!("system-probe ended the stream of events; connecting again"),
-            Err(e) => tracing::warn!("lost the stream of events: {e:#}; connecting again"),
+            Err(e) => tracing::warn!(
+                "lost the stream of events: {}; connecting again",
+                atalaya_api::chain(e.as_ref())
+            ),
         }
         tokio::time::sleep(backoff.pause()).await;
     }
@@ -209,7 +212,10 @@ async fn store_batch(store: &mut Store, spool: &str, batch: &[SecurityEventMessa
             Ok(_) => return,
             Err(e) => {
                 if !failed {
-                    tracing::error!("{e:#}; events wait in system-probe's spool");
+                    tracing::error!(
+                        "{}; events wait in system-probe's spool",
+                        atalaya_api::chain(e.as_ref())
+                    );
                 }
                 failed = true;
                 tokio::time::sleep(backoff.pause()).await;

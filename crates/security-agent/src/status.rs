@@ -22,7 +22,7 @@ pub(crate) async fn run(config: &Config, json: bool, color: bool) -> Result<Exit
     let status = match ask(config).await {
         Ok(status) => status,
         Err(e) => {
-            let error = format!("{e:#}");
+            let error = atalaya_api::chain(e.as_ref());
             if json {
                 let text =
                     serde_json::json!({"healthy": false, "reachable": false, "reasons": [error]});
@@ -124,6 +124,9 @@ impl Page {
         };
         let _ = writeln!(self.text, "  State: {health}");
         self.items("Because", &status.reasons);
+        if let Some(environment) = &status.environment {
+            self.items("Warnings", &environment.warnings);
+        }
         self.row("Version", &status.version);
         self.row("PID", status.pid);
         self.row("Up for", span(status.uptime_seconds));
@@ -188,7 +191,6 @@ impl Page {
         self.row("Version", &status.kernel_version);
         if let Some(environment) = &status.environment {
             self.row("Lockdown", &environment.kernel_lockdown);
-            self.items("Warnings", &environment.warnings);
         }
         let Some(sensor) = &status.sensor else { return };
         self.row("Hook tier", &sensor.tier);

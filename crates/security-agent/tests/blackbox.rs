@@ -87,7 +87,7 @@ impl RuntimeControl for Fake {
             id: "bad_rule".into(),
             status: if self.broken() { "error" } else { "loaded" }.into(),
             error: if self.broken() {
-                "no such field".into()
+                "x.policy:3:5: rule `bad_rule` error: no such field".into()
             } else {
                 String::new()
             },
@@ -366,6 +366,11 @@ fn policy_check_prints_each_error_and_fails() {
         "{err}"
     );
     fs::create_dir(&dir).unwrap();
+    let (code, _, err) = world.run(&["runtime", "policy", "check"]);
+    assert!(
+        code == 0 && err.starts_with("Warning: there are no *.policy files in "),
+        "{err}"
+    );
     let good = "version: 1.0.0\nrules:\n  - id: good\n    expression: open.file.path == \"/x\"\n";
     fs::write(dir.join("default.policy"), good).unwrap();
     let (code, out, err) = world.run(&["runtime", "policy", "check"]);
@@ -412,7 +417,10 @@ fn loaded_policies_and_reload_ask_the_probe() {
     world.fake.broken.store(true, Ordering::Relaxed);
     let (code, _, err) = world.run(&check);
     assert_eq!(code, 1);
-    assert!(err.contains("bad_rule: no such field"), "{err}");
+    assert!(
+        err.contains("\nx.policy:3:5: rule `bad_rule` error: no such field\n"),
+        "{err}"
+    );
     let (code, _, err) = world.run(&["runtime", "policy", "reload"]);
     assert_eq!(
         (code, err.as_str()),

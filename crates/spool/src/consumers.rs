@@ -48,6 +48,8 @@ pub(crate) struct Consumer {
 pub(crate) struct Consumers {
     dir: Option<PathBuf>,
     pub(crate) all: BTreeMap<String, Consumer>,
+    /// The last file could not be written: said once, not at each acknowledgement of a full disk.
+    failing: bool,
 }
 
 impl Consumers {
@@ -91,6 +93,7 @@ impl Consumers {
         Ok(Self {
             dir: Some(dir),
             all,
+            failing: false,
         })
     }
 
@@ -100,22 +103,42 @@ impl Consumers {
     }
 
     /// Writes a consumer's file. An error is logged only: the worst that follows is that records come twice.
-    pub(crate) fn persist(&self, name: &str) {
+    pub(crate) fn persist(&mut self, name: &str) {
         let (Some(dir), Some(consumer)) = (&self.dir, self.all.get(name)) else {
             return;
         };
         let path = dir.join(name);
         let temporary = dir.join(format!("{name}.tmp"));
         let text = format!("{} {}\n", consumer.next, consumer.missed);
-        if let Err(e) = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)) {
-            tracing::warn!(consumer = name, "cannot store its offset: {e}");
+        match fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path)) {
+            Ok(()) => self.failing = false,
+            Err(e) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(consumer = name, "cannot store its offset: {e}");
+            }
+            Err(_) => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::valid_name;
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::{Consumer, Consumers, valid_name};
+
+    #[test]
+    fn a_disk_that_refuses_offsets_is_told_once_until_it_takes_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut consumers = Consumers::load(dir.path(), 1).unwrap();
+        consumers.all.insert("a".into(), Consumer::default());
+        let files = dir.path().join("consumers");
+        std::fs::remove_dir(&files).unwrap();
+        consumers.persist("a");
+        assert!(consumers.failing);
+        std::fs::create_dir(&files).unwrap();
+        consumers.persist("a");
+        assert!(!consumers.failing && files.join("a").exists());
+    }
 
     #[test]
     fn names() {

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 /// The privileged half of Atalaya: sees events through eBPF and decides with rules.
 #[derive(Parser)]
-#[command(name = "system-probe", version, disable_version_flag = true)]
+#[command(name = "system-probe", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,7 +66,10 @@ pub(crate) fn run() -> ExitCode {
     match dispatch() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("Error: {}", atalaya_api::sanitize(&format!("{e:#}")));
+            eprintln!(
+                "Error: {}",
+                atalaya_api::sanitize(&atalaya_api::chain(e.as_ref()))
+            );
             ExitCode::FAILURE
         }
     }

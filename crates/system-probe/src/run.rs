@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use atalaya_api::{Account, RunLock, Server, ServerOptions};
@@ -76,7 +77,19 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
 fn open_spool(config: &Config) -> Result<Spool> {
     let dir = &config.spool_dir;
     let limits = Limits::with_max_bytes(config.spool_max_size_mb.saturating_mul(1 << 20));
-    match Spool::open(dir, limits) {
+    let begun = Instant::now();
+    let opened = loop {
+        match Spool::open(dir, limits) {
+            // As with the run lock: a probe that was just killed may not have let go of it yet.
+            Err(atalaya_spool::Error::Locked(_))
+                if begun.elapsed() < Duration::from_millis(500) =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other,
+        }
+    };
+    match opened {
         Ok(spool) => Ok(spool),
         Err(e @ atalaya_spool::Error::Locked(_)) => Err(e.into()),
         Err(e) => {

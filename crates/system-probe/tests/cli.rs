@@ -45,6 +45,7 @@ fn version() {
             String::new()
         )
     );
+    assert_eq!(probe(&["--version"]), probe(&["version"]));
 }
 
 #[test]
@@ -55,6 +56,7 @@ fn a_named_file_that_is_missing_is_one_line() {
         err.starts_with("Error: cannot read the configuration /nowhere/x.yaml"),
         "{err}"
     );
+    assert_eq!(err.matches("No such file").count(), 1, "{err}");
 }
 
 #[test]
