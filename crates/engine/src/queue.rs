@@ -33,7 +33,8 @@ impl Default for QueueLimits {
     }
 }
 
-/// How long a file capture waits for room. The vital ring is not read meanwhile; it holds hundreds of execs.
+/// How long file captures wait for room, all together, in each window of twice that time. The vital ring is not read meanwhile; it holds
+/// hundreds of execs.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How many (kind, cgroup) pairs losses are counted for; beyond, they are counted under cgroup 0.
@@ -58,8 +59,9 @@ struct State {
     bulk_bytes: usize,
     closed: bool,
     taker_waits: bool,
-    /// The loop has taken nothing for as long as a file capture waits.
-    gave_up: bool,
+    /// The window of waiting: when it began, and how much of it was spent waiting.
+    window: Option<Instant>,
+    waited: Duration,
     lost: FxHashMap<(CaptureKind, u64), u64>,
     high_water: usize,
 }
@@ -118,18 +120,28 @@ impl Queues {
             let full = |state: &State| {
                 state.bulk.len() >= self.limits.bulk || state.bulk_bytes >= self.limits.bytes
             };
-            if full(&state) && !state.gave_up {
-                let waited = self
-                    .emptied
-                    .wait_timeout_while(state, PATIENCE, |state| !state.closed && full(state));
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if full(&state) {
+                let now = Instant::now();
+                if state
+                    .window
+                    .is_none_or(|began| now.duration_since(began) >= 2 * PATIENCE)
+                {
+                    state.window = Some(now);
+                    state.waited = Duration::ZERO;
+                }
+                let left = PATIENCE.saturating_sub(state.waited);
+                if !left.is_zero() {
+                    let waited = self
+                        .emptied
+                        .wait_timeout_while(state, left, |state| !state.closed && full(state));
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    state.waited += now.elapsed();
+                }
             }
             if state.closed {
                 return;
             }
             if full(&state) {
-                // Whoever comes next has waited already, until the loop has taken something.
-                state.gave_up = true;
                 let mut key = (kind_of(&capture), capture.header.cgroup_id);
                 if state.lost.len() >= LOSS_KEYS && !state.lost.contains_key(&key) {
                     key.1 = 0;
@@ -195,9 +207,6 @@ impl Queues {
         // A reader that waits for room is woken when there is some worth waking up for.
         let is_roomy =
             state.bulk.len() <= self.limits.bulk / 2 && state.bulk_bytes <= self.limits.bytes / 2;
-        if count > 0 {
-            state.gave_up = false;
-        }
         let more = !state.closed || !vital.is_empty() || !bulk.is_empty();
         drop(state);
         if had_vital || had_bulk && is_roomy {
