@@ -209,6 +209,11 @@ fn by_argument(argument: &Argument) -> FileFields {
     }
 }
 
+/// An overlay changes inodes below itself, too; its own is the one that the caller sees.
+fn is_overlay(file: &FileFields) -> bool {
+    file.filesystem == "overlay"
+}
+
 /// Of the files that the kernel was seen to change, the one that the argument names. `loose`: any will do when none has the name, as
 /// the argument may be a link to it.
 fn choose<'a>(
@@ -218,8 +223,6 @@ fn choose<'a>(
 ) -> Option<&'a FileFields> {
     let path = path_of(argument);
     let wanted = path.as_deref().map(name);
-    // An overlay changes its upper file system's inode, too; the overlay's is the one the caller sees.
-    let overlay = |file: &&FileFields| file.filesystem == "overlay";
     let same_name = || {
         files
             .clone()
@@ -228,22 +231,16 @@ fn choose<'a>(
     files
         .clone()
         .find(|file| path.as_deref() == Some(&file.path))
-        .or_else(|| same_name().find(overlay))
         .or_else(|| same_name().next())
-        .or_else(|| {
-            if loose {
-                files.clone().find(overlay).or_else(|| files.clone().next())
-            } else {
-                None
-            }
-        })
+        .or_else(|| if loose { files.clone().next() } else { None })
 }
 
 fn join(call: Call, objects: &[Object]) -> FileCall {
+    let stacked = call.stacked;
     let role = |role: u32| {
         objects
             .iter()
-            .filter(move |o| o.role == role)
+            .filter(move |o| o.role == role && (!stacked || is_overlay(&o.file)))
             .map(|o| &o.file)
     };
     let [first, second] = &call.paths;
@@ -356,6 +353,7 @@ mod tests {
             mtime_ns: 0,
             request: 0,
             number,
+            stacked: false,
             file: None,
             paths: paths.map(argument),
         }
@@ -406,6 +404,23 @@ mod tests {
             ("/real/x", 2, PathOrigin::Kernel)
         );
         assert_eq!(call.arg_path, "link/x");
+    }
+
+    #[test]
+    fn a_file_below_an_overlay_is_not_what_the_caller_removed() {
+        let mut a = Assembler::default();
+        feed(
+            &mut a,
+            1,
+            object(9, ROLE_BEFORE, file("/upper/x", 2, 0o020_000)),
+        );
+        let mut unlink = call(CaptureKind::Unlink, 9, ["x", ""]);
+        unlink.stacked = true;
+        let call = feed(&mut a, 1, Part::Call(Box::new(unlink))).unwrap();
+        assert_eq!(
+            (call.file.path.as_str(), call.file.origin),
+            ("/home/x", PathOrigin::UserMemory)
+        );
     }
 
     #[test]

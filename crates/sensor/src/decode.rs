@@ -85,6 +85,8 @@ pub struct Call {
     pub request: u64,
     /// The number its objects carry; 0 for none.
     pub number: u64,
+    /// A stacked file system was changed: objects of others are not what the caller named.
+    pub stacked: bool,
     /// The file, where the record itself has it.
     pub file: Option<FileFields>,
     /// The path arguments.
@@ -275,6 +277,7 @@ fn call_of(kind: CaptureKind, body: &CallBody, sections: Sections) -> Call {
         mtime_ns: body.mtime_ns,
         request: body.request,
         number: body.call,
+        stacked: body.stacked != 0,
         file: sections.file,
         paths: sections.paths,
     }

@@ -83,7 +83,7 @@ mirror! {
     struct HeartbeatBody { number: u64, }
     struct CallBody {
         retval: i64, flags: u32, mode: u32, uid: i32, gid: i32, dirfd: i32, dirfd2: i32, atime_ns: u64, mtime_ns: u64,
-        request: u64, call: u64,
+        request: u64, call: u64, stacked: u32, reserved: u32,
     }
     struct ObjectBody { call: u64, role: u32, call_kind: u32, }
     struct UringBody { request: u64, call_kind: u32, silent: u32, }

@@ -93,6 +93,8 @@ struct call_body {
 	__u64 atime_ns, mtime_ns;
 	__u64 request; /* io_uring: the address of the request */
 	__u64 call; /* the number that the objects of this call carry; 0 when there are none */
+	__u32 stacked; /* a stacked file system (overlay) was changed: objects of others are what is below it, not what the caller named */
+	__u32 reserved;
 };
 
 /* What an object record says its file is in the call. */

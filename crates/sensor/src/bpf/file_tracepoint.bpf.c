@@ -166,6 +166,7 @@ static __always_inline bool has_two_names(u32 kind)
 	return kind == KIND_RENAME || kind == KIND_LINK;
 }
 
+enum { STACKED_PERHAPS = 1, STACKED = 2 };
 enum looked { LOOKED_APPROVED = 1, LOOKED_AT = 2, LOOKED_DIR = 4, LOOKED_STACKED = 8 };
 
 /* The names of `inode`, each through up to two mounts. Sends those that may matter and says what was seen. */
@@ -204,7 +205,7 @@ SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 static __always_inline void note_look(struct pending *p, int looked)
 {
 	if (looked & LOOKED_STACKED)
-		p->stacked = 1;
+		p->stacked = STACKED;
 	if (looked & LOOKED_APPROVED)
 		p->approved = 1;
 	if (looked & LOOKED_AT) {
@@ -252,7 +253,8 @@ SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
 		if (i < p->inodes && p->inode[i] == inode)
 			return 0;
 	if (p->inodes >= PENDING_INODES) {
-		p->stacked = 1; /* more than a call on a plain file system changes: decide nothing here */
+		if (!p->stacked)
+			p->stacked = STACKED_PERHAPS; /* more than a call on a plain file system changes: decide nothing here */
 		return 0;
 	}
 	p->inode[p->inodes & (PENDING_INODES - 1)] = inode;
@@ -292,6 +294,7 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 	const void *path = 0, *path2 = 0;
 	struct call_body *body;
 	struct file *file = 0;
+	bool stacked = false;
 	u64 number = 0;
 	struct pending *p;
 	struct buffer *b;
@@ -323,6 +326,7 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 	}
 	if (p) {
 		number = p->call;
+		stacked = p->stacked == STACKED;
 		bpf_map_delete_elem(&pending, &id);
 	}
 	b = call_begin(kind, call->compat ? HEADER_COMPAT : 0, task, &body);
@@ -330,6 +334,7 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 		return 0;
 	body->retval = call->ret;
 	body->call = number;
+	body->stacked = stacked;
 	fd = change_arguments(call, body, &path, &path2);
 	if (fd >= 0)
 		file = file_of_fd(task, fd);
