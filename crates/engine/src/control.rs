@@ -28,6 +28,9 @@ impl std::fmt::Debug for Control {
     }
 }
 
+/// Unacknowledged events from which on `status` warns: seconds of a storm, hours of a quiet host.
+const LAG: u64 = 2000;
+
 impl Control {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -103,6 +106,24 @@ impl Control {
                 kind.name(),
                 rules.join(", ")
             ));
+        }
+        let spool = self.shared.options.spool.as_ref();
+        for consumer in spool
+            .map(|spool| spool.stats().consumers)
+            .unwrap_or_default()
+        {
+            if consumer.lag > LAG {
+                warnings.push(format!(
+                    "{} is {} events behind: it is stopped, slow, or cannot store them",
+                    consumer.name, consumer.lag
+                ));
+            }
+            if consumer.missed > 0 {
+                warnings.push(format!(
+                    "{} events were deleted from the full spool before {} read them",
+                    consumer.missed, consumer.name
+                ));
+            }
         }
         if let Some(output) = &self.shared.emitter.output {
             let (dropped, _) = output.losses();
