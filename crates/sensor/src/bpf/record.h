@@ -12,7 +12,8 @@
 #define BUFFER_DATA (1 << 15)
 #define BUFFER_SLACK (1 << 13)
 #define BUFFERS_PER_CPU 3
-#define MAX_CPUS 512
+#define MAX_CPUS 512 /* before load; see the map */
+#define NO_BUFFER 0xffffffffu
 
 struct buffer {
 	u32 taken;
@@ -148,7 +149,7 @@ static __always_inline void count_loss(u64 cgroup_id, u32 kind)
 	count(kind, COUNTER_LOST);
 }
 
-/* Takes a buffer and writes the header; null (an index past the end), and a counted loss, when all buffers are taken. */
+/* Takes a buffer and writes the header; null (an index that no map has), and a counted loss, when all buffers are taken. */
 SUBPROGRAM u64 record_index(u16 kind, u16 flags, kptr task)
 {
 	u32 index = 0;
@@ -157,7 +158,7 @@ SUBPROGRAM u64 record_index(u16 kind, u16 flags, kptr task)
 	if (!b) {
 		count(kind, COUNTER_BUSY);
 		count_loss(dfl_cgroup_id((void *)task), kind);
-		return BUFFERS_PER_CPU * MAX_CPUS;
+		return NO_BUFFER;
 	}
 	fill_header((void *)b->data, kind, flags, (void *)task);
 	return index;
