@@ -3,46 +3,54 @@
 //! In the tracepoint tier the kernel shows the interpreter and the name that the script was asked for by. The script's inode is looked up
 //! here, a few milliseconds later, from the process's own root and directory. It may have been replaced meanwhile: the path's origin
 //! keeps saying that it is not the kernel's word.
+//!
+//! The path was chosen by whoever called exec, perhaps in a container, and this runs in the event loop. So it is resolved inside that process's
+//! root, whatever symbolic links say, and only from what the kernel has cached: no file system of the caller's, which may
+//! answer never, is asked.
 
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 
 use atalaya_model::capture::{Exec, FileFields, Header, PathOrigin};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, StatxTimestamp};
+use rustix::io::Errno;
 
 /// Fills in what the file system says of the script, if there is one that was not seen.
 pub fn complete_script(header: &Header, exec: &mut Exec) {
     if exec.interpreter.is_some() && !exec.file.known && exec.file.origin == PathOrigin::KernelCopy
     {
-        let place = match exec.filename.strip_prefix('/') {
-            Some(absolute) => PathBuf::from(format!("/proc/{}/root", header.pid)).join(absolute),
-            None => PathBuf::from(format!("/proc/{}/cwd", header.pid)).join(&exec.filename),
-        };
-        // A process that is gone, or a file that is: then the name is all there is.
-        let _ = look(&place, &mut exec.file);
+        // A process that is gone, or a file that is, or one that is not cached: then the name is all there is.
+        let _ = root_of(header.pid).and_then(|root| look(&root, &mut exec.file));
     }
 }
 
-fn look(place: &Path, file: &mut FileFields) -> rustix::io::Result<()> {
-    // O_PATH opens nothing: no FIFO blocks, no device wakes.
-    let handle = rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let stat = rustix::fs::statat(&handle, c"", AtFlags::EMPTY_PATH)?;
+const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+fn root_of(pid: u32) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(CWD, format!("/proc/{pid}/root"), PATH_ONLY, Mode::empty())
+}
+
+fn look(root: &OwnedFd, file: &mut FileFields) -> Result<(), Errno> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::CACHED;
+    let script = rustix::fs::openat2(root, &file.path, PATH_ONLY, Mode::empty(), inside)?;
+    let cached = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(&script, c"", cached, StatxFlags::BASIC_STATS)?;
     file.known = true;
-    file.inode = stat.st_ino;
-    file.dev = stat.st_dev;
-    file.mode = (stat.st_mode & 0xffff) as u16;
-    file.uid = stat.st_uid;
-    file.gid = stat.st_gid;
-    file.nlink = u32::try_from(stat.st_nlink).unwrap_or(u32::MAX);
-    file.mtime_ns = epoch_ns(stat.st_mtime, stat.st_mtime_nsec);
-    file.ctime_ns = epoch_ns(stat.st_ctime, stat.st_ctime_nsec);
+    file.inode = stat.stx_ino;
+    file.dev = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    file.mode = stat.stx_mode;
+    file.uid = stat.stx_uid;
+    file.gid = stat.stx_gid;
+    file.nlink = stat.stx_nlink;
+    file.mtime_ns = epoch_ns(stat.stx_mtime);
+    file.ctime_ns = epoch_ns(stat.stx_ctime);
     Ok(())
 }
 
-fn epoch_ns(seconds: i64, nanoseconds: u64) -> u64 {
-    u64::try_from(seconds)
+fn epoch_ns(time: StatxTimestamp) -> u64 {
+    u64::try_from(time.tv_sec)
         .unwrap_or(0)
         .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+        .saturating_add(time.tv_nsec.into())
 }
 
 #[cfg(test)]
@@ -73,5 +81,29 @@ mod tests {
         complete_script(&header, &mut exec);
         assert!(exec.file.known && exec.file.inode != 0);
         assert_eq!(exec.file.origin, PathOrigin::KernelCopy);
+    }
+
+    #[test]
+    fn a_link_does_not_lead_out_of_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("real"), "").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("out")).unwrap();
+        std::os::unix::fs::symlink("/real", dir.path().join("in")).unwrap();
+        // What an exec has just done: the names are cached, and the links were read.
+        std::fs::metadata(dir.path().join("real")).unwrap();
+        for link in ["out", "in"] {
+            std::fs::read_link(dir.path().join(link)).unwrap();
+        }
+        let root = OwnedFd::from(std::fs::File::open(dir.path()).unwrap());
+        let look = |path: &str| {
+            let mut file = FileFields {
+                path: path.to_owned(),
+                ..FileFields::default()
+            };
+            look(&root, &mut file).map(|()| file.inode)
+        };
+        assert!(look("/out").is_err());
+        assert_eq!(look("/in"), look("/real"));
+        assert!(look("/real").is_ok());
     }
 }
