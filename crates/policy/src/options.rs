@@ -10,6 +10,9 @@ use crate::action::ActionKind;
 pub struct LoadOptions {
     /// The directory whose `*.policy` files are read; `None` reads none.
     pub policies_dir: Option<PathBuf>,
+    /// More policy files, whatever their extension, and directories of `*.policy` files; read in this order after
+    /// `policies_dir`.
+    pub paths: Vec<PathBuf>,
     /// Policies that the agent itself brings (self-test, heartbeat). They come after the directory's.
     pub internal: Vec<InternalPolicy>,
     /// What `filters` are evaluated against.
@@ -30,6 +33,7 @@ impl Default for LoadOptions {
     fn default() -> Self {
         Self {
             policies_dir: None,
+            paths: Vec::new(),
             internal: Vec::new(),
             host: HostFacts::default(),
             agent_version: EMULATED_AGENT_VERSION,

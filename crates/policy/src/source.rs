@@ -125,12 +125,21 @@ pub(crate) fn read_all(options: &LoadOptions, report: &mut LoadReport) -> Vec<Po
             report,
         });
     };
-    for (name, path) in options
-        .policies_dir
-        .as_deref()
-        .map(|dir| list(dir, report))
-        .unwrap_or_default()
-    {
+    let mut files = Vec::new();
+    if let Some(dir) = &options.policies_dir {
+        files.extend(list(dir, report));
+    }
+    for path in &options.paths {
+        if path.is_dir() {
+            files.extend(list(path, report));
+        } else {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            files.push((name.to_string_lossy().into_owned(), path.clone()));
+        }
+    }
+    // The default policy comes first, wherever it was named.
+    files.sort_by_key(|(name, _)| name != "default.policy");
+    for (name, path) in files {
         let text = read_file(&path);
         add(report, name, Some(&path), "file", text);
     }

@@ -266,6 +266,34 @@ fn a_missing_directory_is_one_error() {
 }
 
 #[test]
+fn files_and_directories_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, id: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let text = format!("rules:\n  - id: {id}\n    expression: open.file.path == \"/x\"\n");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let options = LoadOptions {
+        paths: vec![
+            write("named.yaml", "named"),
+            write("more/default.policy", "default").with_file_name(""),
+            dir.path().join("missing.policy"),
+        ],
+        ..LoadOptions::default()
+    };
+    let (rules, report) = RuleSet::load(&World, &options);
+    let ids: Vec<_> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["default", "named"]);
+    let errors = errors(&report);
+    assert!(
+        errors.len() == 1 && errors[0].contains("missing.policy: cannot read"),
+        "{errors:?}"
+    );
+}
+
+#[test]
 fn odd_files() {
     let (_, report) = load(&[
         ("empty.policy", ""),
