@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
 use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process};
-use atalaya_policy::{RateLimiter, Rule};
+use atalaya_policy::{RateLimiter, Rule, Scratch};
 use atalaya_resolvers::{ProcessTree, clock};
+use atalaya_secl::NoVariables;
 
 use crate::engine::Shared;
 use crate::queue::kind_of;
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     vital: VecDeque<Capture>,
     bulk: VecDeque<Capture>,
     limiter: RateLimiter,
+    scratch: Scratch,
     /// The load that the limiter belongs to.
     generation: u64,
 }
@@ -41,6 +43,7 @@ impl Worker {
             vital: VecDeque::new(),
             bulk: VecDeque::new(),
             limiter: RateLimiter::new(),
+            scratch: Scratch::default(),
             generation: 0,
         }
     }
@@ -202,29 +205,35 @@ impl Worker {
         let limiter = &mut self.limiter;
         let stats = shared.stats.of(event.kind());
         let mut sent = false;
-        let matched =
-            loaded
-                .ruleset
-                .evaluate(event.event_type(), event, event.time_ns, |rule: &Rule| {
-                    if let Some(counter) = loaded.matches.get(rule.index()) {
-                        add(counter, 1);
-                    }
-                    if is_internal(rule, pulse::SOURCE) {
-                        shared.heartbeat_came_out(event, rule);
-                        return;
-                    }
-                    if rule.silent {
-                        return;
-                    }
-                    if !limiter.allow(rule, event, monotonic_ns) {
-                        add(&stats.rate_limited, 1);
-                        return;
-                    }
-                    sent |= shared.emitter.event(event, rule);
-                    if is_internal(rule, selftest::SOURCE) {
-                        shared.self_test.seen(&rule.id, event.process.pid);
-                    }
-                });
+        // No `set` action is carried out yet.
+        let variables = &mut NoVariables;
+        let matched = loaded.ruleset.evaluate(
+            event.event_type(),
+            event,
+            event.time_ns,
+            variables,
+            &mut self.scratch,
+            |_, rule: &Rule| {
+                if let Some(counter) = loaded.matches.get(rule.index()) {
+                    add(counter, 1);
+                }
+                if is_internal(rule, pulse::SOURCE) {
+                    shared.heartbeat_came_out(event, rule);
+                    return;
+                }
+                if rule.silent {
+                    return;
+                }
+                if !limiter.allow(rule, event, monotonic_ns) {
+                    add(&stats.rate_limited, 1);
+                    return;
+                }
+                sent |= shared.emitter.event(event, rule);
+                if is_internal(rule, selftest::SOURCE) {
+                    shared.self_test.seen(&rule.id, event.process.pid);
+                }
+            },
+        );
         if matched {
             add(&stats.matched, 1);
         }

@@ -29,6 +29,7 @@ mod yaml;
 
 pub use action::{Action, ActionKind, Parameter};
 pub use approvers::Approvers;
+pub use atalaya_secl::Scratch;
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
 pub use report::{

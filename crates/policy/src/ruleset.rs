@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use atalaya_secl::EvalContext;
 use atalaya_secl::model::{EventView, FieldInfo, Schema};
+use atalaya_secl::{EvalContext, Scratch, Variables};
 
 use crate::variable::VariableTable;
 use crate::{Approvers, LoadOptions, LoadReport, Rule};
@@ -52,24 +52,40 @@ impl RuleSet {
         self.rules.iter().find(|rule| rule.id == id)
     }
 
-    /// Calls `on_match` for each rule that matches the event, in evaluation order. `now_ns` is on the clock of the event's
-    /// time fields (`event.timestamp`, `process.created_at`). Returns whether any rule matched.
-    pub fn evaluate(
+    /// Calls `on_match` for each rule that matches the event, in evaluation order and at once: what it changes in `variables` is
+    /// seen by the rules after. `now_ns` is on the clock of the event's time fields (`event.timestamp`, `process.created_at`).
+    /// Returns whether any rule matched.
+    pub fn evaluate<V: Variables>(
         &self,
         event_type: &str,
         event: &dyn EventView,
         now_ns: u64,
-        mut on_match: impl FnMut(&Rule),
+        variables: &mut V,
+        scratch: &mut Scratch,
+        on_match: impl FnMut(&mut V, &Rule),
     ) -> bool {
-        let context = EvalContext {
-            now_ns,
-            variables: &self.variables,
-        };
+        let _ = scratch;
+        self.evaluate_linear(event_type, event, now_ns, variables, on_match)
+    }
+
+    /// Does what [`Self::evaluate`] does, one rule after the other: what the index is measured and tested against.
+    pub fn evaluate_linear<V: Variables>(
+        &self,
+        event_type: &str,
+        event: &dyn EventView,
+        now_ns: u64,
+        variables: &mut V,
+        mut on_match: impl FnMut(&mut V, &Rule),
+    ) -> bool {
         let mut any = false;
         for rule in self.rules_for(event_type) {
+            let context = EvalContext {
+                now_ns,
+                variables: &*variables,
+            };
             if rule.program.matches(event, &context) {
                 any = true;
-                on_match(rule);
+                on_match(variables, rule);
             }
         }
         any

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use atalaya_policy::{ActionKind, HostFacts, LoadOptions, RuleSet, Status};
+use atalaya_policy::{ActionKind, HostFacts, LoadOptions, RuleSet, Scratch, Status};
+use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
     Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
 };
@@ -322,7 +323,15 @@ fn the_default_policy_loads() {
     assert_eq!(counts.rejected, 2);
     assert!(loaded_macros == macros.len());
     // Evaluating must not fail, whatever the values.
+    let mut scratch = Scratch::default();
     for event in rules.event_types() {
-        rules.evaluate(event, &Empty(&schema), 0, |_| {});
+        rules.evaluate(
+            event,
+            &Empty(&schema),
+            0,
+            &mut NoVariables,
+            &mut scratch,
+            |_, _| {},
+        );
     }
 }

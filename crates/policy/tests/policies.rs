@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_policy::{
-    ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter, RuleSet, Status,
+    ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter, RuleSet, Scratch,
+    Status,
 };
+use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
     Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
 };
@@ -154,7 +156,10 @@ fn errors(report: &LoadReport) -> Vec<String> {
 
 fn matching(rules: &RuleSet, event_type: &str, event: &Event) -> Vec<String> {
     let mut found = Vec::new();
-    rules.evaluate(event_type, event, 0, |rule| found.push(rule.id.clone()));
+    let (variables, scratch) = (&mut NoVariables, &mut Scratch::default());
+    rules.evaluate(event_type, event, 0, variables, scratch, |_, rule| {
+        found.push(rule.id.clone())
+    });
     found
 }
 

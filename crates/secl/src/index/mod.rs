@@ -1,0 +1,5 @@
+//! What the rules of one event type share.
+
+mod scratch;
+
+pub use scratch::Scratch;
