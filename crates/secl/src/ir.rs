@@ -177,9 +177,7 @@ impl Source {
             } => (0..cx.event.iter_len(*iter))
                 .map_while(|at| cx.event.get_at(*id, at))
                 .any(|value| any_item(&value, *index, test)),
-            Self::Variable { id, .. } => {
-                any_item(&cx.context.variables.get(*id, cx.event), None, test)
-            }
+            Self::Variable { id, ty, many } => any_item(&variable(cx, *id, *ty, *many), None, test),
             Self::Uuid => test(Item::Str(&cx.context.variables.uuid4())),
             Self::IterLength(iter) => test(Item::Int(to_int(cx.event.iter_len(*iter)))),
             Self::Length(inner) => inner.any_value(cx, &mut |value| test(Item::Int(length(value)))),
@@ -215,12 +213,36 @@ impl Source {
             } => (0..cx.event.iter_len(*iter))
                 .map_while(|at| cx.event.get_at(*id, at))
                 .any(|value| test(&value)),
-            Self::Variable { id, .. } => test(&cx.context.variables.get(*id, cx.event)),
+            Self::Variable { id, ty, many } => test(&variable(cx, *id, *ty, *many)),
             _ => self.any(cx, &mut |item| match item {
                 Item::Str(text) => test(&Value::Str(text.into())),
                 _ => false,
             }),
         }
+    }
+}
+
+/// The value of a variable; its zero value where whoever keeps the values does not know the variable.
+fn variable<'a>(cx: &Cx<'a>, id: VariableId, ty: Type, many: bool) -> Value<'a> {
+    match (cx.context.variables.get(id, cx.event), ty) {
+        (value @ (Value::Bool(_) | Value::BoolList(_)), Type::Bool)
+        | (value @ (Value::Int(_) | Value::IntList(_)), Type::Int)
+        | (value @ (Value::Str(_) | Value::StrList(_)), Type::String)
+        | (value @ (Value::Ip(_) | Value::IpList(_)), Type::Ip) => value,
+        _ => zero(ty, many),
+    }
+}
+
+fn zero(ty: Type, list: bool) -> Value<'static> {
+    match (ty, list) {
+        (Type::Bool, false) => Value::Bool(false),
+        (Type::Int, false) => Value::Int(0),
+        (Type::String, false) => Value::Str("".into()),
+        (Type::Bool, true) => Value::BoolList([].as_slice().into()),
+        (Type::Int, true) => Value::IntList([].as_slice().into()),
+        (Type::String, true) => Value::StrList([].as_slice().into()),
+        // No address stands for none: a list without members equals nothing.
+        (Type::Ip, _) => Value::IpList([].as_slice().into()),
     }
 }
 
