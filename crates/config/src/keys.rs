@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::Program;
-use crate::value::{Setting, words};
+use crate::value::{Positive, Setting, words};
 use crate::yaml::Node;
 
 words! {
@@ -138,10 +138,10 @@ keys! {
     "runtime_security_config.self_test.send_report" => self_test_send_report: bool = true, "", PROBE;
 
     /// How long the self-test waits for its events.
-    "runtime_security_config.self_test.timeout" => self_test_timeout: Duration = Duration::from_secs(10), "", PROBE;
+    "runtime_security_config.self_test.timeout" => self_test_timeout: Positive = Positive::seconds(10), "", PROBE;
 
     /// How long after a self-test that passed the next one runs.
-    "runtime_security_config.self_test.period" => self_test_period: Duration = Duration::from_secs(3600), "", PROBE;
+    "runtime_security_config.self_test.period" => self_test_period: Positive = Positive::seconds(3600), "", PROBE;
 
     /// Report every failed system call that a rule asks for. When off, only those that failed with EACCES or EPERM.
     "runtime_security_config.syscalls.capture_all_errors.enabled" => capture_all_errors: bool = false, "", PROBE;

@@ -29,3 +29,4 @@ mod yaml;
 pub use docs::markdown;
 pub use keys::{Config, HookTier, KEYS, Key, LogLevel};
 pub use load::{LoadError, Loaded, Problem, Program, Severity, Sources};
+pub use value::Positive;

@@ -119,7 +119,11 @@ impl Sources {
                 let dir = Path::new(DEFAULT_DIR);
                 vec![(dir.join(other), false), (dir.join(own), false)]
             }
-            Some(dir) if dir.is_dir() => vec![(dir.join(other), false), (dir.join(own), false)],
+            // A directory that holds neither file was not meant.
+            Some(dir) if dir.is_dir() => {
+                let must = !dir.join(other).exists();
+                vec![(dir.join(other), false), (dir.join(own), must)]
+            }
             Some(file) => {
                 let name = file.file_name().and_then(|n| n.to_str());
                 let beside = match name {
@@ -291,6 +295,21 @@ impl File<'_> {
                 self.collect("", &entries, &mut found);
                 // Aliases first, so that the proper name wins.
                 found.sort_by_key(|(_, is_alias, ..)| !is_alias);
+                for (key, _, place, value) in found.iter().filter(|(_, is_alias, ..)| *is_alias) {
+                    let wins = |(other, is_alias, _, other_value): &&(&Key, bool, _, Placed)| {
+                        !is_alias
+                            && other.name == key.name
+                            && other_value.node != Node::Null
+                            && other_value.node != value.node
+                    };
+                    if let Some((.., winner)) = found.iter().find(wins) {
+                        let text = format!(
+                            "{} in line {} sets the same and wins",
+                            key.name, winner.line
+                        );
+                        self.problem(Severity::Warning, (place.line, place.column), text);
+                    }
+                }
                 for (key, _, place, value) in found {
                     self.set(path, key, &place, &value);
                 }

@@ -157,6 +157,39 @@ impl Setting for Duration {
     }
 }
 
+/// A duration above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Positive(Duration);
+
+impl Positive {
+    /// So many seconds; 0 is 1.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(if seconds == 0 { 1 } else { seconds }))
+    }
+
+    /// The duration.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl Setting for Positive {
+    const EXPECTED: &'static str =
+        "a duration above 0 such as 500ms, 6s, 15m or 1h (a bare number is seconds)";
+
+    fn from_node(node: &Node) -> Option<Self> {
+        Duration::from_node(node).filter(|d| !d.is_zero()).map(Self)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        Duration::from_text(text).filter(|d| !d.is_zero()).map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+}
+
 impl Setting for Vec<String> {
     const EXPECTED: &'static str = "a list of texts";
 

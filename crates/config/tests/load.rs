@@ -181,6 +181,57 @@ fn event_monitoring_keys_are_accepted_under_both_names_and_the_proper_one_wins()
 }
 
 #[test]
+fn two_names_of_one_setting_that_disagree_are_told() {
+    let both = "runtime_security_config:\n  hook_tier: lsm\nevent_monitoring_config:\n  hook_tier: tracepoint\n";
+    let loaded = load("x.yaml", both);
+    assert_eq!(
+        told(&loaded),
+        ["x.yaml:2:3: warning: event_monitoring_config.hook_tier in line 4 sets the same and wins"]
+    );
+    for agree in [
+        both.replace("tracepoint", "lsm"),
+        both.replace("tracepoint", ""),
+    ] {
+        assert_eq!(
+            told(&load("x.yaml", &agree)),
+            Vec::<String>::new(),
+            "{agree}"
+        );
+    }
+}
+
+#[test]
+fn a_self_test_that_waits_no_time_is_refused() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  self_test:\n    timeout: 0\n    period: 0s\n",
+    );
+    assert_eq!(loaded.problems.len(), 2, "{:?}", told(&loaded));
+    assert!(
+        told(&loaded)[0].contains("self_test.timeout` wants a duration above 0"),
+        "{:?}",
+        told(&loaded)
+    );
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn a_directory_without_a_configuration_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = || Sources {
+        env: Vec::new(),
+        ..Sources::standard(Program::SecurityAgent, Some(dir.path()))
+    };
+    let error = load().load().unwrap_err().to_string();
+    assert!(
+        error.contains("security-agent.yaml: No such file"),
+        "{error}"
+    );
+    fs::write(dir.path().join("system-probe.yaml"), "hostname: one\n").unwrap();
+    assert_eq!(load().load().unwrap().config.hostname, "one");
+}
+
+#[test]
 fn flags_win_over_environment_over_files_over_defaults() {
     let (_dir, path) = file(
         "x.yaml",

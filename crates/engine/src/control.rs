@@ -224,7 +224,16 @@ impl RuntimeControl for Control {
                 use_ring_buffer: true,
                 use_fentry: source.tier == "lsm",
             }),
-            self_tests: shared.self_test.last().map(|last| self_tests(&last)),
+            self_tests: match shared.self_test.last() {
+                Some(last) => Some(self_tests(&last)),
+                None => shared
+                    .self_test
+                    .impossible()
+                    .map(|why| proto::SelfTestsStatus {
+                        error: why.to_owned(),
+                        ..Default::default()
+                    }),
+            },
             policies_status: report::policies(&loaded),
             direct_sender_status: None,
             global_variables: Vec::new(),

@@ -185,6 +185,11 @@ impl SelfTest {
         }
     }
 
+    /// Why there will be no run, if so.
+    pub(crate) fn impossible(&self) -> Option<&str> {
+        self.dir.as_ref().err().map(String::as_str)
+    }
+
     pub(crate) fn last(&self) -> Option<Outcome> {
         lock(&self.last).clone()
     }

@@ -202,7 +202,7 @@ async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode
         Runtime::Events { json } => events::run(socket, *json, color).await,
         Runtime::SelfTest => {
             // It waits for three events, at worst one after the other.
-            let time = config.self_test_timeout * 3 + Duration::from_secs(10);
+            let time = config.self_test_timeout.get() * 3 + Duration::from_secs(10);
             match timeout(time, self_test::run(socket)).await {
                 Ok(result) => result,
                 Err(_) => Ok(self_test::no_answer(time)),

@@ -152,14 +152,15 @@ impl Page {
 
     fn self_tests(&mut self, status: &Status) {
         self.title("Self-test");
-        let Some(tests) = status
-            .self_tests
-            .as_ref()
-            .filter(|t| !t.last_timestamp.is_empty())
-        else {
+        let Some(tests) = &status.self_tests else {
             return self.row("Last run", "none yet");
         };
-        self.row("Last run", &tests.last_timestamp);
+        match tests.last_timestamp.as_str() {
+            // Where there will be none, the error says why.
+            "" if !tests.error.is_empty() => self.row("Last run", "none"),
+            "" => self.row("Last run", "none yet"),
+            time => self.row("Last run", time),
+        }
         self.row("Error", &tests.error);
         if tests.tests.is_empty() {
             self.items("Succeeded", &tests.success);

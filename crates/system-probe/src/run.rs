@@ -136,8 +136,8 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
         self_test: SelfTestOptions {
             enabled: config.self_test_enabled,
             send_report: config.self_test_send_report,
-            timeout: config.self_test_timeout,
-            period: config.self_test_period,
+            timeout: config.self_test_timeout.get(),
+            period: config.self_test_period.get(),
             ..SelfTestOptions::default()
         },
         tree: TreeOptions {
