@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
 };
 use atalaya_secl::{
     EvalContext, MacroSet, NoVariables, Scope, compile_condition, parse, parse_macro,
@@ -42,6 +42,7 @@ impl Schema for Letters {
             text,
             weight: 0,
             event: (name == "open.file.path").then_some("open".into()),
+            validator: Validator::None,
             unavailable: None,
         })
     }

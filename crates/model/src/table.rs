@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use atalaya_secl::model::{Constant, FieldId, FieldInfo, IterId, Schema, TextKind, Type};
+use atalaya_secl::model::{
+    Constant, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator,
+};
 
 use crate::capture::CaptureKind;
 use crate::event::{
@@ -197,6 +199,7 @@ fn unknown(name: &str) -> Option<FieldInfo> {
         text: TextKind::Plain,
         weight: 0,
         event: None,
+        validator: Validator::None,
         unavailable: Some(Cow::Owned(reason)),
     })
 }
@@ -379,6 +382,7 @@ impl Schema for Table {
             text: entry.spec.text,
             weight: entry.spec.weight,
             event: entry.event.map(Cow::Borrowed),
+            validator: Validator::None,
             unavailable: None,
         })
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
 };
 use atalaya_secl::{Error, EvalContext, MacroSet, NoVariables, Scope, compile_condition};
 use semver::{Version, VersionReq};
@@ -52,6 +52,7 @@ impl Schema for FactSchema {
             text: TextKind::Plain,
             weight: 0,
             event: None,
+            validator: Validator::None,
             unavailable: None,
         })
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use atalaya_policy::{ActionKind, HostFacts, LoadOptions, RuleSet, Scratch, Status};
 use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
 };
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/reference");
@@ -195,6 +195,7 @@ impl ReferenceSchema {
                     weight: 0,
                     event: (event_name != "*" && !name.starts_with("network."))
                         .then(|| event_name.to_owned().into()),
+                    validator: Validator::None,
                     unavailable: None,
                 };
                 by_id.push(info.clone());

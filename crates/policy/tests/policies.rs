@@ -11,7 +11,7 @@ use atalaya_policy::{
 };
 use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
 };
 
 const EVENTS: [&str; 8] = [
@@ -63,6 +63,7 @@ impl Schema for World {
             text,
             weight: 0,
             event: (index > 1).then(|| name.split('.').next().unwrap().to_owned().into()),
+            validator: Validator::None,
             unavailable: None,
         })
     }

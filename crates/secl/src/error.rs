@@ -16,14 +16,6 @@ pub enum ErrorKind {
     /// A variable that no rule sets.
     #[error("variable `{0}` doesn't exist")]
     UnknownVariable(String),
-    /// A field that this build knows but cannot fill.
-    #[error("field `{field}` is not available: {reason}")]
-    Unavailable {
-        /// The field.
-        field: String,
-        /// Why.
-        reason: String,
-    },
     /// Operands of types that do not go together.
     #[error("type error: {0}")]
     Type(String),

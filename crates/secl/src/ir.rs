@@ -347,6 +347,13 @@ impl Num {
         }
     }
 
+    /// Whether it can yield another number of values than one.
+    pub(crate) fn many(&self) -> bool {
+        let mut many = false;
+        self.each_source(&mut |source| many |= source.many());
+        many
+    }
+
     fn each_source(&self, f: &mut dyn FnMut(&Source)) {
         match self {
             Self::Const(_) => {}

@@ -21,6 +21,7 @@ mod parser;
 mod pattern;
 mod program;
 mod span;
+mod value;
 mod variables;
 
 pub use ast::{ArithOp, CompareOp, Expr, ExprKind, LogicalOp, UnaryOp};
@@ -31,4 +32,5 @@ pub use necessary::{Condition, Necessary, Target};
 pub use parser::{parse, parse_macro};
 pub use program::Program;
 pub use span::{Span, line_column, snippet};
+pub use value::{ValueProgram, compile_value};
 pub use variables::{EvalContext, NoVariables, VariableId, VariableInfo, VariableScope, Variables};

@@ -2,6 +2,7 @@
 //! for them ([`EventView`]). The language itself knows no event.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -40,6 +41,22 @@ pub enum TextKind {
     Extension,
 }
 
+/// What literals a field takes. Others are errors when a rule is compiled: they could never match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Validator {
+    /// Any.
+    #[default]
+    None,
+    /// Numbers from 0 (process and user ids).
+    NonNegative,
+    /// Paths: absolute or beginning with `*`, clean, no regexps.
+    Path,
+    /// Texts of at most so many bytes.
+    MaxLength(usize),
+    /// A packet filter (`packet.filter`): one literal, compared by `==` alone.
+    PacketFilter,
+}
+
 /// What the schema says of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldInfo {
@@ -59,7 +76,10 @@ pub struct FieldInfo {
     pub weight: u32,
     /// The only event type that has it (`open` for `open.flags`); `None` for common fields.
     pub event: Option<Cow<'static, str>>,
-    /// Where the field is known but its event cannot be captured by this build: why.
+    /// What it can be compared with.
+    pub validator: Validator,
+    /// Where this build knows the field but cannot fill it: why. Rules that name it compile; it reads as the zero value of its
+    /// type.
     pub unavailable: Option<Cow<'static, str>>,
 }
 
@@ -107,6 +127,90 @@ pub enum Value<'a> {
     StrList(Cow<'a, [String]>),
     /// A list of addresses or networks.
     IpList(Cow<'a, [IpNet]>),
+}
+
+/// A value of its own: of a variable, or what an expression yields.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OwnedValue {
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Int(i64),
+    /// Text.
+    Str(String),
+    /// An address or network.
+    Ip(IpNet),
+    /// A list of booleans.
+    BoolList(Vec<bool>),
+    /// A list of numbers.
+    IntList(Vec<i64>),
+    /// A list of texts.
+    StrList(Vec<String>),
+    /// A list of addresses or networks.
+    IpList(Vec<IpNet>),
+}
+
+impl OwnedValue {
+    /// What a variable or field of this type has when nothing set it: false, 0, "", `0.0.0.0`, or an empty list.
+    pub fn zero(ty: Type, list: bool) -> Self {
+        match (ty, list) {
+            (Type::Bool, false) => Self::Bool(false),
+            (Type::Int, false) => Self::Int(0),
+            (Type::String, false) => Self::Str(String::new()),
+            (Type::Ip, false) => Self::Ip(IpNet::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))),
+            (Type::Bool, true) => Self::BoolList(Vec::new()),
+            (Type::Int, true) => Self::IntList(Vec::new()),
+            (Type::String, true) => Self::StrList(Vec::new()),
+            (Type::Ip, true) => Self::IpList(Vec::new()),
+        }
+    }
+
+    /// The same without a copy.
+    pub fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Str(text) => Value::Str(Cow::Borrowed(text)),
+            Self::Ip(net) => Value::Ip(*net),
+            Self::BoolList(list) => Value::BoolList(Cow::Borrowed(list)),
+            Self::IntList(list) => Value::IntList(Cow::Borrowed(list)),
+            Self::StrList(list) => Value::StrList(Cow::Borrowed(list)),
+            Self::IpList(list) => Value::IpList(Cow::Borrowed(list)),
+        }
+    }
+
+    /// The type of the value, or of each element.
+    pub fn ty(&self) -> Type {
+        match self {
+            Self::Bool(_) | Self::BoolList(_) => Type::Bool,
+            Self::Int(_) | Self::IntList(_) => Type::Int,
+            Self::Str(_) | Self::StrList(_) => Type::String,
+            Self::Ip(_) | Self::IpList(_) => Type::Ip,
+        }
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(
+            self,
+            Self::BoolList(_) | Self::IntList(_) | Self::StrList(_) | Self::IpList(_)
+        )
+    }
+}
+
+impl From<Value<'_>> for OwnedValue {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Str(text) => Self::Str(text.into_owned()),
+            Value::Ip(net) => Self::Ip(net),
+            Value::BoolList(list) => Self::BoolList(list.into_owned()),
+            Value::IntList(list) => Self::IntList(list.into_owned()),
+            Value::StrList(list) => Self::StrList(list.into_owned()),
+            Value::IpList(list) => Self::IpList(list.into_owned()),
+        }
+    }
 }
 
 /// One event, as the evaluator sees it. Reading a field must be free of side effects that a rule could notice.

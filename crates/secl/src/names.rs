@@ -100,13 +100,6 @@ impl Checker<'_> {
 
     /// Takes down that the expression reads the field, and what event that makes it about.
     fn note_field(&mut self, info: &FieldInfo, span: Span) -> Result<(), Error> {
-        if let Some(reason) = &info.unavailable {
-            let kind = ErrorKind::Unavailable {
-                field: info.name.to_string(),
-                reason: reason.to_string(),
-            };
-            return Err(Error::new(kind, span));
-        }
         if let Some(event) = &info.event {
             match &self.event {
                 Some(known) if known != event => {
@@ -120,7 +113,7 @@ impl Checker<'_> {
                 None => self.event = Some(event.to_string()),
             }
         }
-        if !self.fields.iter().any(|known| known.id == info.id) {
+        if !self.fields.iter().any(|known| known.name == info.name) {
             self.fields.push(info.clone());
         }
         Ok(())

@@ -230,10 +230,6 @@ fn places_and_messages() {
             "1:20: rule with multiple events is not supported: `open` and `exec`",
         ),
         (
-            "mmap.flags == 1",
-            "1:1: field `mmap.flags` is not available: this build has no mmap hook",
-        ),
-        (
             "process.uid == 1 &&\n  procss.uid == 2",
             "2:3: field `procss.uid` not found",
         ),

@@ -568,6 +568,19 @@ fn legacy_names_and_fields() {
 }
 
 #[test]
+fn a_field_that_cannot_be_filled_compiles_and_is_known() {
+    let program = compile("mmap.flags == 1").unwrap();
+    assert_eq!(program.event_type(), Some("mmap"));
+    let reasons: Vec<_> = program
+        .fields()
+        .iter()
+        .filter_map(|field| field.unavailable.as_deref())
+        .collect();
+    assert_eq!(reasons, ["this build has no mmap hook"]);
+    assert!(!holds(&program, &TestEvent::new()));
+}
+
+#[test]
 fn cheap_conditions_go_first() {
     for source in [
         "process.list.key == 44 && process.gid == 55",

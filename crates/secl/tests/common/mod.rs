@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
 };
 use atalaya_secl::{
     Error, EvalContext, MacroSet, Program, Scope, VariableId, VariableInfo, VariableScope,
@@ -271,6 +271,7 @@ impl Schema for TestSchema {
             text: row.4,
             weight: row.5,
             event: event.map(|event| Cow::Owned(event.to_owned())),
+            validator: Validator::None,
             unavailable: (event == Some("mmap")).then(|| "this build has no mmap hook".into()),
         })
     }
