@@ -27,13 +27,17 @@ mod source;
 mod variable;
 mod yaml;
 
-pub use action::{Action, ActionKind, Parameter};
+pub use action::{
+    Action, ActionBody, ActionKind, ActionScope, CoreDumpAction, HashAction, KillAction, LogAction,
+    LogLevel, NetworkFilterAction, NetworkPolicy, SetAction, SetValue,
+};
 pub use approvers::Approvers;
 pub use atalaya_secl::Scratch;
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
 pub use report::{
-    Counts, FilterType, LoadError, LoadReport, MacroReport, PolicyReport, RuleReport, Status,
+    Counts, FilterType, Lint, LoadError, LoadReport, MacroReport, PolicyReport, RuleReport, Status,
 };
 pub use rule::{PolicyInfo, Rule};
 pub use ruleset::RuleSet;
+pub use variable::{VariableDef, VariableScopeKind};

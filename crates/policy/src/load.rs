@@ -7,7 +7,7 @@ use atalaya_secl::model::{FieldInfo, Schema};
 use atalaya_secl::{Error, MacroSet, Program, Scope, compile_expr, parse};
 use rustc_hash::FxHashMap;
 
-use crate::action::ActionKind;
+use crate::action::{self, Action, ActionContext, ActionKind};
 use crate::document::{Common, MacroDef, RuleDef, Text};
 use crate::filter::{holds, version_matches};
 use crate::fim;
@@ -171,6 +171,8 @@ fn rule_report(def: &RuleDef) -> RuleReport {
             .collect(),
         line: def.common.at.line,
         errors: def.common.errors.clone(),
+        unavailable: Vec::new(),
+        not_executed: Vec::new(),
     }
 }
 
@@ -186,7 +188,10 @@ fn gather_rules(
         let Some(policy) = policies.get_mut(policy_index) else {
             continue;
         };
-        for def in std::mem::take(&mut policy.document.rules) {
+        for mut def in std::mem::take(&mut policy.document.rules) {
+            for action in &mut def.actions {
+                action.policy = policy_index;
+            }
             let mut status = rule_report(&def);
             match filtered(&def.common, policy.file(), options) {
                 _ if def.common.unusable => status.status = Status::Error,
@@ -294,18 +299,14 @@ impl Loader<'_> {
     /// Declares the variables of `set` actions. An action that does not say which is skipped.
     fn declare_variables(&mut self, rules: &mut [MergedRule]) {
         for rule in rules.iter_mut().filter(|rule| !rule.def.disabled) {
-            let Some(policy) = self.policies.get(rule.policy_index) else {
-                continue;
-            };
             let (id, report) = (&rule.def.common.id.value, rule.report);
-            rule.def.actions.retain(|(action, at)| {
-                if action.kind != ActionKind::Set {
+            rule.def.actions.retain(|raw| {
+                if raw.kind != Some(ActionKind::Set) {
                     return true;
                 }
-                let declared = self.variables.declare(action, self.schema);
-                if let Err(message) = &declared {
-                    let message = format!("skipping invalid action in rule `{id}`: {message}");
-                    self.note(report, policy.file().error(*at, message));
+                let declared = action::declare(raw, &mut self.variables, self.schema);
+                if let (Err(problem), Some(policy)) = (&declared, self.policies.get(raw.policy)) {
+                    self.note(report, problem.locate(id, policy.file()));
                 }
                 declared.is_ok()
             });
@@ -452,15 +453,44 @@ impl Loader<'_> {
         for error in failed {
             self.note(at, error);
         }
-        for (action, place) in &merged.def.actions {
-            if !self.options.supported_actions.contains(&action.kind) {
-                let message = format!(
-                    "action `{}` of rule `{id}` is not supported by this build and is skipped",
-                    action.kind.name()
-                );
-                self.note(at, file.error(*place, message));
+    }
+
+    /// The actions of a rule, for one event type.
+    fn actions(&mut self, merged: &MergedRule, event_type: &str) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let mut errors = Vec::new();
+        let cx = ActionContext {
+            schema: self.schema,
+            macros: &self.macros,
+            variables: &self.variables,
+            options: self.options,
+            rule_tags: &merged.def.product_tags,
+            rule_id: &merged.def.common.id.value,
+            event_type,
+        };
+        for raw in &merged.def.actions {
+            match (action::compile(raw, &cx), self.policies.get(raw.policy)) {
+                (Ok(action), _) => actions.push(action),
+                (Err(problem), Some(policy)) => {
+                    errors.push(problem.locate(cx.rule_id, policy.file()));
+                }
+                (Err(_), None) => {}
             }
         }
+        if let Some(report) = self.rule_report(merged.report) {
+            for kind in actions.iter().map(|action| action.kind) {
+                if !kind.is_executed() && !report.not_executed.contains(&kind.name()) {
+                    report.not_executed.push(kind.name());
+                }
+            }
+            for error in errors {
+                // The variants of a rule for all writing events have their errors in common.
+                if !report.errors.contains(&error) {
+                    report.errors.push(error);
+                }
+            }
+        }
+        actions
     }
 
     fn add(&mut self, merged: &MergedRule, variant: &str, program: Program, file: File<'_>) {
@@ -494,6 +524,7 @@ impl Loader<'_> {
         {
             report.event_type = Some(event_type.clone());
         }
+        let actions = self.actions(merged, &event_type);
         let group = def.group_id.clone();
         let (id, group_id) = if variant.is_empty() {
             (id, group)
@@ -520,11 +551,7 @@ impl Loader<'_> {
             product_tags: def.product_tags.clone(),
             policy: Arc::clone(&merged.policy),
             modified_by: merged.modified_by.clone(),
-            actions: def
-                .actions
-                .iter()
-                .map(|(action, _)| action.clone())
-                .collect(),
+            actions,
             silent: def.silent,
             group_id,
             every: def.every,

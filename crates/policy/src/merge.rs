@@ -85,7 +85,7 @@ fn override_fields(
     let target = &mut first.def;
     let append = |target: &mut RuleDef| {
         for action in &later.actions {
-            if !target.actions.iter().any(|(known, _)| *known == action.0) {
+            if !target.actions.iter().any(|known| known.same(action)) {
                 target.actions.push(action.clone());
             }
         }

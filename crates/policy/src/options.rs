@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::action::ActionKind;
-
 /// What [`crate::RuleSet::load`] reads.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -22,8 +20,8 @@ pub struct LoadOptions {
     /// The event types that this agent can deliver; a rule of another type is an error. `None`: every type the schema
     /// has.
     pub event_types: Option<BTreeSet<String>>,
-    /// The actions that the caller carries out. A rule with another one is loaded without it, and the report says so.
-    pub supported_actions: BTreeSet<ActionKind>,
+    /// Whether rules may act on processes (`kill`); such actions are errors where not.
+    pub enforcement: bool,
 }
 
 /// The version of the reference agent whose language this one speaks.
@@ -38,7 +36,7 @@ impl Default for LoadOptions {
             host: HostFacts::default(),
             agent_version: EMULATED_AGENT_VERSION,
             event_types: None,
-            supported_actions: BTreeSet::new(),
+            enforcement: true,
         }
     }
 }

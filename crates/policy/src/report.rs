@@ -11,6 +11,67 @@ pub struct LoadReport {
     pub policies: Vec<PolicyReport>,
     /// What went wrong outside any policy (the directory could not be read).
     pub errors: Vec<LoadError>,
+    /// What is no error but likely no intention either.
+    pub lints: Vec<Lint>,
+}
+
+/// Something in a policy that works but is likely not what was meant, or costs more than it should.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lint {
+    /// What kind of remark it is (`mixed-operators`), for filters and the documentation.
+    pub code: &'static str,
+    /// The rule that it is about, if it is about one.
+    pub rule: Option<String>,
+    /// The file or internal policy.
+    pub file: String,
+    /// The line in that file, from 1.
+    pub line: usize,
+    /// The column in that line (characters, from 1).
+    pub column: usize,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The source line and a line with carets beneath the place.
+    pub snippet: Option<String>,
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            code,
+            file,
+            line,
+            column,
+            message,
+            ..
+        } = self;
+        write!(f, "{file}:{line}:{column}: {message} [{code}]")
+    }
+}
+
+impl Lint {
+    /// The remark with its source line, carets and help, over several lines.
+    pub fn render(&self) -> String {
+        render(
+            self.to_string(),
+            self.snippet.as_deref(),
+            self.help.as_deref(),
+        )
+    }
+}
+
+/// A message with what stands below it.
+fn render(mut out: String, snippet: Option<&str>, help: Option<&str>) -> String {
+    if let Some(snippet) = snippet {
+        out.push('\n');
+        out.push_str(snippet);
+    }
+    if let Some(help) = help {
+        out.push_str("\n  help: ");
+        out.push_str(help);
+    }
+    out
 }
 
 /// The state of a policy, rule or macro.
@@ -85,6 +146,10 @@ pub struct RuleReport {
     pub line: usize,
     /// What is wrong with it. A loaded rule can have errors too: an action that was skipped.
     pub errors: Vec<LoadError>,
+    /// What this build cannot do of it, though nothing is wrong: events and fields that are not captured.
+    pub unavailable: Vec<String>,
+    /// Its actions that this build checks but does not execute, by kind.
+    pub not_executed: Vec<&'static str>,
 }
 
 /// One macro.
@@ -148,16 +213,11 @@ impl LoadError {
 
     /// The error with its source line, carets and help, over several lines.
     pub fn render(&self) -> String {
-        let mut out = self.to_string();
-        if let Some(snippet) = &self.snippet {
-            out.push('\n');
-            out.push_str(snippet);
-        }
-        if let Some(help) = &self.help {
-            out.push_str("\n  help: ");
-            out.push_str(help);
-        }
-        out
+        render(
+            self.to_string(),
+            self.snippet.as_deref(),
+            self.help.as_deref(),
+        )
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Rule {
     pub policy: Arc<PolicyInfo>,
     /// Later policies that changed it.
     pub modified_by: Vec<Arc<PolicyInfo>>,
-    /// The `actions` key, in file order, those that this build does not support included.
+    /// The `actions` key, in file order, those that this build does not execute included.
     pub actions: Vec<Action>,
     /// Evaluate and act, send no event.
     pub silent: bool,

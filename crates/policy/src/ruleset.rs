@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use atalaya_secl::model::{EventView, FieldInfo, Schema};
 use atalaya_secl::{EvalContext, Scratch, Variables};
 
-use crate::variable::VariableTable;
+use crate::variable::{VariableDef, VariableTable};
 use crate::{Approvers, LoadOptions, LoadReport, Rule};
 
 /// The rules in force, in buckets by event type. Immutable: a reload makes another one.
@@ -45,6 +45,11 @@ impl RuleSet {
             .into_iter()
             .flatten()
             .filter_map(|&index| self.rules.get(index))
+    }
+
+    /// The variables that the rules set; a [`atalaya_secl::VariableId`] is an index into them.
+    pub fn variables(&self) -> &[VariableDef] {
+        &self.variables.defs
     }
 
     /// The rule with this id.

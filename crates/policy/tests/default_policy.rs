@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use atalaya_policy::{ActionKind, HostFacts, LoadOptions, RuleSet, Scratch, Status};
+use atalaya_policy::{HostFacts, LoadOptions, RuleSet, Scratch, Status};
 use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
     Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
@@ -297,7 +297,6 @@ fn the_default_policy_loads() {
     let options = LoadOptions {
         policies_dir: Some(dir.path().to_owned()),
         host,
-        supported_actions: ActionKind::ALL.into(),
         ..LoadOptions::default()
     };
     let start = std::time::Instant::now();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_policy::{
-    ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter, RuleSet, Scratch,
-    Status,
+    ActionBody, ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter,
+    RuleSet, Scratch, Status, VariableScopeKind,
 };
 use atalaya_secl::NoVariables;
 use atalaya_secl::model::{
@@ -233,10 +233,8 @@ fn files_in_order_and_one_bad_thing_alone() {
         "default.policy:26:36: rule `two_events` error: rule with multiple events is not supported: `open` and `exec`",
         "default.policy:27:5: no rule expression",
         "default.policy:28:5: expected a rule: a mapping with `id` and `expression`, found text",
-        "default.policy:28:5: no rule ID",
         "default.policy:30:5: unknown key `expresion`",
         "default.policy:31:12: expected a duration such as 10s or 1m30s, or nanoseconds, found text",
-        "default.policy:29:5: no rule expression",
     ];
     assert_eq!(found[..expected.len()], expected);
     assert_eq!(found.len(), expected.len() + 1);
@@ -456,7 +454,7 @@ rules:
 }
 
 #[test]
-fn actions_are_kept_and_reported() {
+fn actions_are_compiled_and_reported() {
     let text = "
 rules:
   - id: a
@@ -474,20 +472,14 @@ rules:
   - id: b
     expression: open.flags == 1 && ${missing} == 0
 ";
-    let options = LoadOptions {
-        supported_actions: [ActionKind::Set].into(),
-        ..LoadOptions::default()
-    };
-    let (rules, report) = load_with(&[("a.policy", text)], options);
+    let (rules, report) = load(&[("a.policy", text)]);
     assert_eq!(
         errors(&report),
         [
             "a.policy:11:35: only one action can be specified",
             "a.policy:12:9: either [set, kill, hash, coredump, log, network_filter] section of an action must be specified",
             "a.policy:13:16: unknown key `fields`",
-            "a.policy:14:9: skipping invalid action in rule `a`: variable name is empty",
-            "a.policy:9:9: action `kill` of rule `a` is not supported by this build and is skipped",
-            "a.policy:13:9: action `hash` of rule `a` is not supported by this build and is skipped",
+            "a.policy:14:9: skipping invalid action in rule a: variable name is empty",
             "a.policy:16:36: rule `b` error: variable `missing` doesn't exist",
         ]
     );
@@ -503,8 +495,34 @@ rules:
             ActionKind::Hash
         ]
     );
-    assert_eq!(rule.actions[3].filter.as_deref(), Some("open.flags == 1"));
-    assert_eq!(rule.actions[3].text("signal"), Some("SIGKILL"));
+    assert!(rule.actions[3].filter.is_some() && rule.actions[0].filter.is_none());
+    assert!(matches!(&rule.actions[3].body, ActionBody::Kill(kill) if kill.signal == 9));
+    assert_eq!(report.policies[0].rules[0].not_executed, ["kill"]);
+    let variables: Vec<_> = rules
+        .variables()
+        .iter()
+        .map(|def| (def.name.as_str(), def.scope, def.ty, def.list, def.ttl))
+        .collect();
+    assert_eq!(
+        variables,
+        [
+            (
+                "process.seen",
+                VariableScopeKind::Process,
+                Type::Bool,
+                false,
+                None
+            ),
+            ("count", VariableScopeKind::Global, Type::Int, false, None),
+            (
+                "names",
+                VariableScopeKind::Global,
+                Type::String,
+                true,
+                Some(Duration::from_secs(5))
+            ),
+        ]
+    );
     assert_eq!(
         matching(&rules, "open", &Event::default().int("open.flags", 1)),
         ["a"]

@@ -1,0 +1,62 @@
+//! What rules and macros have in common.
+
+use super::Common;
+use super::reader::Reader;
+use crate::yaml::{Key, Node};
+
+impl Reader<'_> {
+    /// Handles a key that rules and macros have in common.
+    pub(super) fn common(&mut self, common: &mut Common, key: &Key, value: &Node) -> bool {
+        match key.name.as_str() {
+            "id" => common.id = self.string(value),
+            "expression" => common.expression = Some(self.string(value)),
+            "agent_version" => common.agent_version = Some(self.string(value)),
+            "filters" => common.filters = self.strings(value),
+            "combine" => common.combine = Some(self.string(value)),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Ends the reading of something that is no definition at all.
+    pub(super) fn give_up(self, common: &mut Common) {
+        common.errors = self.errors;
+        common.unusable = true;
+    }
+
+    pub(super) fn finish(self, common: &mut Common, what: &str) {
+        common.errors = self.errors;
+        common.unusable = self.bad || common.id.value.is_empty();
+        let id = &common.id.value;
+        let message = if id.is_empty() {
+            let slip = self.misspelt.contains(&"id");
+            (!slip).then(|| format!("no {what} ID"))
+        } else if !id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        {
+            Some(format!(
+                "{what} ID pattern error: `{}` has other characters than letters, digits and `_`",
+                printable(id)
+            ))
+        } else {
+            None
+        };
+        if let Some(message) = message {
+            let at = if id.is_empty() {
+                common.at
+            } else {
+                common.id.at
+            };
+            common.errors.push(self.file.error(at, message));
+            common.unusable = true;
+        }
+    }
+}
+
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .take(60)
+        .map(|ch| if ch.is_control() { '?' } else { ch })
+        .collect()
+}
