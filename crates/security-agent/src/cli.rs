@@ -66,7 +66,7 @@ enum Runtime {
     SelfTest,
     /// Policies
     #[command(subcommand)]
-    Policy(Policy),
+    Policy(policy::Policy),
     /// The process tree
     #[command(subcommand)]
     ProcessCache(ProcessCache),
@@ -76,24 +76,6 @@ enum Runtime {
         #[arg(long)]
         json: bool,
     },
-}
-
-#[derive(Subcommand)]
-enum Policy {
-    /// Check policy files, or what system-probe has loaded; exits with 1 when there are errors
-    Check {
-        /// Directory of the policy files
-        #[arg(long, value_name = "DIR", conflicts_with = "loaded_policies")]
-        policies_dir: Option<PathBuf>,
-        /// Ask system-probe what it has loaded
-        #[arg(long)]
-        loaded_policies: bool,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Let system-probe read the policy files again
-    Reload,
 }
 
 #[derive(Subcommand)]
@@ -176,29 +158,16 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Runtime(command) => {
             let config = global.config()?;
-            match command {
-                Runtime::Policy(Policy::Check {
-                    loaded_policies: false,
-                    policies_dir,
-                    json,
-                }) => policy::check(
-                    policies_dir.as_deref().unwrap_or(&config.policies_dir),
-                    &config,
-                    *json,
-                ),
-                _ => runtime()?.block_on(ask(command, &config, global.color())),
-            }
+            runtime()?.block_on(ask(command, &config, global.color()))
         }
     }
 }
 
-/// How long system-probe may take to answer a command that is not known to take long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The commands that talk to system-probe. A probe that is stopped, or hangs, is an error, not a wait for ever.
+/// The commands that talk to system-probe.
 async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode> {
     let socket = &config.socket;
     match command {
+        Runtime::Policy(command) => command.run(config).await,
         Runtime::Events { json } => events::run(socket, *json, color).await,
         Runtime::SelfTest => {
             // It waits for three events, at worst one after the other.
@@ -208,27 +177,24 @@ async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode
                 Err(_) => Ok(self_test::no_answer(time)),
             }
         }
-        _ => {
-            let answered = timeout(PATIENCE, async {
-                match command {
-                    Runtime::Policy(Policy::Check { json, .. }) => {
-                        policy::loaded(socket, *json).await
-                    }
-                    Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
-                        process_cache::dump(socket, *format, *with_args).await
-                    }
-                    _ => policy::reload(socket).await,
-                }
-            });
-            let late = || {
-                format!(
-                    "system-probe does not answer within {} s",
-                    PATIENCE.as_secs()
-                )
-            };
-            answered.await.with_context(late)?
+        Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
+            patiently(process_cache::dump(socket, *format, *with_args)).await
         }
     }
+}
+
+/// How long system-probe may take to answer a command that is not known to take long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Does what asks system-probe. One that is stopped, or hangs, is an error, not a wait for ever.
+pub(crate) async fn patiently<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let late = || {
+        format!(
+            "system-probe does not answer within {} s",
+            PATIENCE.as_secs()
+        )
+    };
+    timeout(PATIENCE, work).await.with_context(late)?
 }
 
 /// Prints to stdout. That nobody reads it any more (`| head`) is no error.

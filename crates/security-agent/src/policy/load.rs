@@ -1,0 +1,90 @@
+//! Policy files as system-probe would load them on this host.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use atalaya_config::Config;
+use atalaya_policy::{HostFacts, LoadOptions, LoadReport, RuleSet};
+
+/// Which policy files a command is about.
+#[derive(clap::Args)]
+pub(crate) struct Files {
+    /// Policy files, and directories of `*.policy` files
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    /// Directory of the policy files, where none are named [default: runtime_security_config.policies.dir]
+    #[arg(long, value_name = "DIR")]
+    policies_dir: Option<PathBuf>,
+}
+
+/// What was loaded, and from where.
+pub(crate) struct LoadedFiles {
+    /// The files and directories, for people.
+    pub(crate) from: String,
+    pub(crate) rules: RuleSet,
+    pub(crate) report: LoadReport,
+}
+
+impl Files {
+    /// Files beside those of `--policies-dir`, or of the configuration where nothing is named.
+    pub(crate) fn load(&self, config: &Config) -> Result<LoadedFiles> {
+        let dir = match &self.policies_dir {
+            Some(dir) => Some(dir.as_path()),
+            None if self.paths.is_empty() => Some(config.policies_dir.as_path()),
+            None => None,
+        };
+        load(dir, &self.paths, config)
+    }
+}
+
+/// Loads a directory and further files. That one is missing is an error; that one is bad is in the report.
+pub(crate) fn load(dir: Option<&Path>, paths: &[PathBuf], config: &Config) -> Result<LoadedFiles> {
+    if let Some(dir) = dir {
+        ensure!(
+            dir.is_dir(),
+            "there is no policy directory {} (give one with --policies-dir, or set runtime_security_config.policies.dir)",
+            dir.display()
+        );
+    }
+    for path in paths {
+        ensure!(
+            path.exists(),
+            "there is no policy file or directory {}",
+            path.display()
+        );
+    }
+    let options = LoadOptions {
+        policies_dir: dir.map(Path::to_owned),
+        paths: paths.to_owned(),
+        host: host_facts(config),
+        ..LoadOptions::default()
+    };
+    let (rules, report) = RuleSet::load(atalaya_model::schema(), &options);
+    let named = dir
+        .into_iter()
+        .chain(paths.iter().map(PathBuf::as_path))
+        .map(|path| path.display().to_string());
+    Ok(LoadedFiles {
+        from: named.collect::<Vec<_>>().join(", "),
+        rules,
+        report,
+    })
+}
+
+/// What `filters` of policies are checked against.
+fn host_facts(config: &Config) -> HostFacts {
+    let mut facts = HostFacts {
+        envs: std::env::vars().map(|(k, v)| format!("{k}={v}")).collect(),
+        ..HostFacts::default()
+    };
+    let uname = rustix::system::uname();
+    facts.set_kernel_release(&uname.release().to_string_lossy());
+    facts.hostname = match config.hostname.as_str() {
+        "" => uname.nodename().to_string_lossy().into_owned(),
+        name => name.to_owned(),
+    };
+    if let Ok(text) = std::fs::read_to_string("/etc/os-release") {
+        facts.set_os_release(&text);
+    }
+    facts
+}

@@ -1,0 +1,96 @@
+//! `runtime policy check --loaded-policies`: what system-probe has loaded.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use atalaya_api::{Sanitized, proto, sanitize_json};
+
+use super::{lines, verdict};
+use crate::cli::{answer, connect, out};
+
+/// Tells what system-probe has loaded.
+pub(crate) async fn run(socket: &Path, json: bool) -> Result<ExitCode> {
+    let mut client = connect(socket).await?;
+    let report = client
+        .commands
+        .get_rule_set_report(proto::GetRuleSetReportParams {})
+        .await;
+    let report = report
+        .map_err(|e| answer("get policies request failed", &e))?
+        .into_inner();
+    anyhow::ensure!(
+        report.error.is_empty(),
+        "get policies request failed: {}",
+        report.error
+    );
+    if json {
+        let text = serde_json::to_string_pretty(&serde_json::to_value(&report)?)?;
+        out(&format!("{}\n", sanitize_json(&text)));
+    } else {
+        for policy in &report.policies {
+            out(&format!("{}\n", policy_line(policy)));
+        }
+        let filters = report
+            .rule_set_report_message
+            .iter()
+            .flat_map(|r| &r.filters);
+        for approver in filters.flat_map(|f| &f.approvers) {
+            out(&approver_line(approver));
+        }
+    }
+    Ok(verdict(&errors(&report.policies)))
+}
+
+fn approver_line(approver: &proto::ApproverReport) -> String {
+    let rules: Vec<_> = approver
+        .accept_mode_rules
+        .iter()
+        .map(|r| Sanitized(&r.rule_id).to_string())
+        .collect();
+    let values = approver
+        .approvers
+        .as_ref()
+        .map_or(0, |a| a.approver_details.len());
+    let mode = match approver.mode {
+        2 => format!("the kernel passes {values} values"),
+        _ if rules.is_empty() => "every event reaches the rules".to_owned(),
+        _ => format!(
+            "every event reaches the rules, because of {}",
+            rules.join(", ")
+        ),
+    };
+    format!(
+        "  {:<8} {mode}\n",
+        Sanitized(&approver.event_type).to_string()
+    )
+}
+
+/// A policy in one line; also for `status`.
+pub(crate) fn policy_line(policy: &proto::PolicyStatus) -> String {
+    let count = |status: &str| policy.status.iter().filter(|r| r.status == status).count();
+    let version = match policy.version.as_str() {
+        "" => String::new(),
+        version => format!(" {}", Sanitized(version)),
+    };
+    format!(
+        "{}{version} ({}): {} rules loaded, {} filtered out, {} rejected",
+        Sanitized(&policy.name),
+        Sanitized(&policy.source),
+        count("loaded") + count("partially_loaded"),
+        count("filtered"),
+        count("error")
+    )
+}
+
+/// Every error of the policies and their rules, one line or more each.
+pub(crate) fn errors(policies: &[proto::PolicyStatus]) -> Vec<String> {
+    let mut errors = Vec::new();
+    for policy in policies {
+        errors.extend(policy.errors.iter().map(|e| lines(e)));
+        // Each begins with its place in the file; the rule's id is in it, or there is none.
+        let rules = policy.status.iter().filter(|r| !r.error.is_empty());
+        errors.extend(rules.map(|r| lines(&r.error)));
+    }
+    errors
+}

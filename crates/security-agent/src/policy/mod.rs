@@ -1,0 +1,64 @@
+//! `runtime policy …`: commands on policy files, done here, and on what system-probe has loaded, asked of it.
+
+mod check;
+mod load;
+mod loaded;
+mod reload;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use atalaya_config::Config;
+use clap::Subcommand;
+
+pub(crate) use loaded::{errors, policy_line};
+
+use crate::cli::patiently;
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// Check policy files, or what system-probe has loaded; exits with 1 when there are errors
+    Check(check::Args),
+    /// Let system-probe read the policy files again
+    Reload(reload::Args),
+}
+
+impl Policy {
+    pub(crate) async fn run(&self, config: &Config) -> Result<ExitCode> {
+        match self {
+            Self::Check(args) if args.loaded_policies => {
+                patiently(loaded::run(&config.socket, args.json)).await
+            }
+            Self::Check(args) => check::run(args, config),
+            Self::Reload(args) => patiently(reload::run(args, &config.socket)).await,
+        }
+    }
+}
+
+/// Sanitised, but still several lines.
+fn lines(text: &str) -> String {
+    // The escaped backslashes of `sanitize` would move the carets.
+    let line = |l: &str| match l.contains(atalaya_api::is_dangerous) {
+        true => atalaya_api::sanitize(l).into_owned(),
+        false => l.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `1 rule`, `2 rules`.
+fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+/// Prints the errors and makes the exit code of them.
+fn verdict(errors: &[String]) -> ExitCode {
+    if errors.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("Error: {} occurred:\n", count(errors.len(), "error"));
+    for error in errors {
+        eprintln!("{error}\n");
+    }
+    ExitCode::FAILURE
+}
