@@ -375,7 +375,7 @@ fn policy_check_prints_each_error_and_fails() {
     fs::write(dir.join("default.policy"), good).unwrap();
     let (code, out, err) = world.run(&["runtime", "policy", "check"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("1 rules loaded"), "{out}");
+    assert!(out.contains("1 policy, 1 rule loaded"), "{out}");
     let bad = "  - id: bad\n    expression: open.file.pat == \"/x\"\n  - id: worse\n    expression: open.file.path ==\n";
     fs::write(dir.join("default.policy"), format!("{good}{bad}")).unwrap();
     let (code, out, err) = world.run(&[
@@ -387,7 +387,7 @@ fn policy_check_prints_each_error_and_fails() {
     ]);
     assert_eq!(code, 1);
     assert!(
-        out.contains("1 rules loaded") && out.contains("2 rejected"),
+        out.contains("1 rule loaded") && out.contains("2 rejected"),
         "{out}"
     );
     assert!(err.starts_with("Error: 2 errors occurred:\n"), "{err}");

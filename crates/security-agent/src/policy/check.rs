@@ -1,15 +1,13 @@
 //! `runtime policy check`: policy files as system-probe would load them on this host.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use atalaya_api::{Sanitized, sanitize_json};
 use atalaya_config::Config;
-use atalaya_policy::{LoadReport, RuleSet};
 
 use super::load::Files;
-use super::{lines, verdict};
+use super::{count, lines, report, verdict};
 use crate::cli::out;
 
 #[derive(clap::Args)]
@@ -17,23 +15,39 @@ pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
     /// Ask system-probe what it has loaded
-    #[arg(long, conflicts_with_all = ["paths", "policies_dir"])]
+    #[arg(long, conflicts_with_all = ["paths", "policies_dir", "no_lint", "strict", "verbose"])]
     pub(super) loaded_policies: bool,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// List every rule that was left out, that is not available here, and that keeps the kernel from filtering
+    #[arg(long, short = 'v')]
+    verbose: bool,
+    /// Without remarks on what is no error but likely no intention either
+    #[arg(long, conflicts_with = "strict")]
+    no_lint: bool,
+    /// Remarks count as errors
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Checks policy files.
+/// Checks policy files. Fails when there are errors; with `--strict` also when there are remarks.
 pub(crate) fn run(args: &Args, config: &Config) -> Result<ExitCode> {
-    let loaded = args.files.load(config)?;
-    let (rules, report) = (&loaded.rules, &loaded.report);
+    let mut loaded = args.files.load(config)?;
+    if args.no_lint {
+        loaded.report.lints.clear();
+    }
     if args.json {
-        let text = serde_json::to_string_pretty(report)?;
+        let value = report::json(&loaded)?;
+        let text = serde_json::to_string_pretty(&value)?;
         out(&format!("{}\n", sanitize_json(&text)));
     } else {
-        out(&summary(&loaded.from, rules, report));
+        out(&report::text(&loaded, args.verbose));
+        for lint in &loaded.report.lints {
+            eprintln!("Warning: {}\n", lines(&lint.render()));
+        }
     }
+    let report = &loaded.report;
     let errors: Vec<_> = report.all_errors().map(|e| lines(&e.render())).collect();
     if report.policies.is_empty() && errors.is_empty() {
         eprintln!(
@@ -41,53 +55,10 @@ pub(crate) fn run(args: &Args, config: &Config) -> Result<ExitCode> {
             Sanitized(&loaded.from)
         );
     }
-    Ok(verdict(&errors))
-}
-
-fn summary(from: &str, rules: &RuleSet, report: &LoadReport) -> String {
-    let counts = report.counts();
-    let mut text = format!(
-        "{}: {} policies, {} rules loaded, {} filtered out, {} rejected\n",
-        Sanitized(from),
-        report.policies.len(),
-        counts.loaded,
-        counts.filtered,
-        counts.rejected
-    );
-    for event_type in rules.event_types() {
-        let approvers = rules.approvers(event_type);
-        let mode = if approvers.all {
-            let some: Vec<_> = approvers
-                .all_because
-                .iter()
-                .take(3)
-                .map(|id| Sanitized(id).to_string())
-                .collect();
-            let more = approvers.all_because.len().saturating_sub(some.len());
-            let more = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            format!(
-                "every event reaches the rules, because of {}{more}",
-                some.join(", ")
-            )
-        } else {
-            let values =
-                approvers.basenames.len() + approvers.paths.len() + approvers.directories.len();
-            format!(
-                "the kernel passes {values} names and paths, flags {:#x}",
-                approvers.flags
-            )
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "  {:<8} {:>4} rules; {mode}",
-            event_type,
-            rules.rules_for(event_type).count()
-        );
+    let code = verdict(&errors);
+    if args.strict && errors.is_empty() && !report.lints.is_empty() {
+        eprintln!("Error: {} (--strict)", count(report.lints.len(), "warning"));
+        return Ok(ExitCode::FAILURE);
     }
-    text
+    Ok(code)
 }

@@ -4,6 +4,7 @@ mod check;
 mod load;
 mod loaded;
 mod reload;
+mod report;
 
 use std::process::ExitCode;
 
