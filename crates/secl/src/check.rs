@@ -154,6 +154,10 @@ impl Checker<'_> {
         let right = self.number(right)?;
         let num = match (left.num, right.num) {
             (Num::Const(left), Num::Const(right)) => Num::Const(arith(op, left, right)),
+            // `open.flags & O_RDONLY`: no bit at all, whatever the value.
+            (Num::Const(0), num) | (num, Num::Const(0)) if op == ArithOp::And && !num.many() => {
+                Num::Const(0)
+            }
             (left, right) => Num::Arith(op, Box::new(left), Box::new(right)),
         };
         Ok(Operand::Int(IntOperand {
@@ -216,6 +220,17 @@ impl Checker<'_> {
                 Span::default(),
             )
         })
+    }
+}
+
+/// Whether the operand can have another number of values than one.
+pub(crate) fn is_many(operand: &Operand) -> bool {
+    match operand {
+        Operand::Str(source) | Operand::IpSource(source) | Operand::Bool(Truth::Source(source)) => {
+            source.many()
+        }
+        Operand::Int(operand) => operand.num.many(),
+        _ => false,
     }
 }
 

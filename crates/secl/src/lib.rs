@@ -14,6 +14,7 @@ mod index;
 mod ip;
 mod ir;
 mod lexer;
+pub mod lint;
 pub mod model;
 mod names;
 mod necessary;

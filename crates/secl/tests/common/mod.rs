@@ -10,7 +10,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
+    Constant, EventView, FieldId, FieldInfo, IterId, OwnedValue, Schema, TextKind, Type, Validator,
+    Value,
 };
 use atalaya_secl::{
     Error, EvalContext, MacroSet, Program, Scope, VariableId, VariableInfo, VariableScope,
@@ -22,219 +23,110 @@ pub const ANCESTORS: IterId = IterId(1);
 pub const LIST: IterId = IterId(2);
 pub const ARRAY: IterId = IterId(3);
 
-type Row = (&'static str, Type, bool, Option<IterId>, TextKind, u32);
+/// One field of the schema.
+struct Row {
+    name: &'static str,
+    ty: Type,
+    list: bool,
+    iter: Option<IterId>,
+    text: TextKind,
+    weight: u32,
+    validator: Validator,
+}
+
+const fn one(name: &'static str, ty: Type) -> Row {
+    Row {
+        name,
+        ty,
+        list: false,
+        iter: None,
+        text: TextKind::Plain,
+        weight: 0,
+        validator: Validator::None,
+    }
+}
+
+const fn list(name: &'static str, ty: Type) -> Row {
+    Row {
+        list: true,
+        ..one(name, ty)
+    }
+}
+
+impl Row {
+    const fn below(self, iter: IterId) -> Self {
+        Self {
+            iter: Some(iter),
+            ..self
+        }
+    }
+
+    const fn text(self, text: TextKind) -> Self {
+        Self { text, ..self }
+    }
+
+    const fn weight(self, weight: u32) -> Self {
+        Self { weight, ..self }
+    }
+
+    const fn valid(self, validator: Validator) -> Self {
+        Self { validator, ..self }
+    }
+
+    const fn path(name: &'static str) -> Self {
+        one(name, Type::String)
+            .text(TextKind::Path)
+            .valid(Validator::Path)
+    }
+}
 
 const FIELDS: &[Row] = &[
-    (
-        "process.name",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.comm",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    ("process.uid", Type::Int, false, None, TextKind::Plain, 0),
-    ("process.gid", Type::Int, false, None, TextKind::Plain, 0),
-    ("process.pid", Type::Int, false, None, TextKind::Plain, 0),
-    (
-        "process.is_root",
-        Type::Bool,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.created_at",
-        Type::Int,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.argv",
-        Type::String,
-        true,
-        None,
-        TextKind::Plain,
-        500,
-    ),
-    (
-        "process.file.path",
-        Type::String,
-        false,
-        None,
-        TextKind::Path,
-        0,
-    ),
-    (
-        "process.file.extension",
-        Type::String,
-        false,
-        None,
-        TextKind::Extension,
-        0,
-    ),
-    (
-        "process.ancestors.comm",
-        Type::String,
-        false,
-        Some(ANCESTORS),
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.ancestors.argv",
-        Type::String,
-        true,
-        Some(ANCESTORS),
-        TextKind::Plain,
-        500,
-    ),
-    (
-        "process.list.key",
-        Type::Int,
-        false,
-        Some(LIST),
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.list.value",
-        Type::String,
-        false,
-        Some(LIST),
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.array.key",
-        Type::Int,
-        false,
-        Some(ARRAY),
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.array.value",
-        Type::String,
-        false,
-        Some(ARRAY),
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "process.array.flag",
-        Type::Bool,
-        false,
-        Some(ARRAY),
-        TextKind::Plain,
-        0,
-    ),
-    ("network.ip", Type::Ip, false, None, TextKind::Plain, 0),
-    ("network.ips", Type::Ip, true, None, TextKind::Plain, 0),
-    ("network.cidr", Type::Ip, false, None, TextKind::Plain, 0),
-    (
-        "event.rule.tags",
-        Type::String,
-        true,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "open.filename",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "open.file.path",
-        Type::String,
-        false,
-        None,
-        TextKind::Path,
-        0,
-    ),
-    (
-        "open.file.name",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "open.file.hashes",
-        Type::String,
-        true,
-        None,
-        TextKind::Plain,
-        999,
-    ),
-    ("open.flags", Type::Int, false, None, TextKind::Plain, 0),
-    ("open.retval", Type::Int, false, None, TextKind::Plain, 0),
-    ("open.opened_at", Type::Int, false, None, TextKind::Plain, 0),
-    (
-        "rename.file.path",
-        Type::String,
-        false,
-        None,
-        TextKind::Path,
-        0,
-    ),
-    (
-        "rename.file.name",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "rename.file.destination.path",
-        Type::String,
-        false,
-        None,
-        TextKind::Path,
-        0,
-    ),
-    (
-        "rename.file.destination.name",
-        Type::String,
-        false,
-        None,
-        TextKind::Plain,
-        0,
-    ),
-    (
-        "exec.file.path",
-        Type::String,
-        false,
-        None,
-        TextKind::Path,
-        0,
-    ),
-    (
-        "dns.question.name",
-        Type::String,
-        false,
-        None,
-        TextKind::DnsName,
-        0,
-    ),
-    ("mmap.flags", Type::Int, false, None, TextKind::Plain, 0),
+    one("process.name", Type::String),
+    one("process.comm", Type::String),
+    one("process.uid", Type::Int).valid(Validator::NonNegative),
+    one("process.gid", Type::Int).valid(Validator::NonNegative),
+    one("process.pid", Type::Int).valid(Validator::NonNegative),
+    one("process.is_root", Type::Bool),
+    one("process.created_at", Type::Int),
+    list("process.argv", Type::String).weight(500),
+    Row::path("process.file.path"),
+    one("process.file.extension", Type::String).text(TextKind::Extension),
+    one("process.ancestors.comm", Type::String).below(ANCESTORS),
+    list("process.ancestors.argv", Type::String)
+        .below(ANCESTORS)
+        .weight(500),
+    one("process.list.key", Type::Int).below(LIST),
+    one("process.list.value", Type::String).below(LIST),
+    one("process.array.key", Type::Int).below(ARRAY),
+    one("process.array.value", Type::String).below(ARRAY),
+    one("process.array.flag", Type::Bool).below(ARRAY),
+    one("network.ip", Type::Ip),
+    list("network.ips", Type::Ip),
+    one("network.cidr", Type::Ip),
+    list("event.rule.tags", Type::String),
+    one("open.filename", Type::String),
+    Row::path("open.file.path"),
+    one("open.file.name", Type::String),
+    list("open.file.hashes", Type::String).weight(999),
+    one("open.flags", Type::Int),
+    one("open.retval", Type::Int),
+    one("open.opened_at", Type::Int),
+    Row::path("rename.file.path"),
+    one("rename.file.name", Type::String),
+    Row::path("rename.file.destination.path"),
+    one("rename.file.destination.name", Type::String),
+    Row::path("exec.file.path"),
+    one("dns.question.name", Type::String).text(TextKind::DnsName),
+    one("mmap.flags", Type::Int),
+    list("process.gids", Type::Int).valid(Validator::NonNegative),
+    list("process.flags", Type::Bool),
+    one("open.syscall.path", Type::String).text(TextKind::Path),
+    one("open.file.modification_time", Type::Int),
+    list("open.times", Type::Int),
+    one("bpf.map.name", Type::String).valid(Validator::MaxLength(15)),
+    one("packet.filter", Type::String).valid(Validator::PacketFilter),
+    one("packet.size", Type::Int),
+    list("dns.response.cnames", Type::String).text(TextKind::DnsName),
 ];
 
 const CONSTANTS: &[(&str, i64)] = &[
@@ -257,21 +149,24 @@ impl Schema for TestSchema {
         } else {
             name
         };
-        let (index, row) = FIELDS.iter().enumerate().find(|(_, row)| row.0 == name)?;
+        let (index, row) = FIELDS
+            .iter()
+            .enumerate()
+            .find(|(_, row)| row.name == name)?;
         let event = name
             .split('.')
             .next()
             .filter(|first| !matches!(*first, "process" | "network" | "event"));
         Some(FieldInfo {
             id: FieldId(u32::try_from(index).unwrap()),
-            name: row.0.into(),
-            ty: row.1,
-            list: row.2,
-            iterator: row.3,
-            text: row.4,
-            weight: row.5,
+            name: row.name.into(),
+            ty: row.ty,
+            list: row.list,
+            iterator: row.iter,
+            text: row.text,
+            weight: row.weight,
             event: event.map(|event| Cow::Owned(event.to_owned())),
-            validator: Validator::None,
+            validator: row.validator,
             unavailable: (event == Some("mmap")).then(|| "this build has no mmap hook".into()),
         })
     }
@@ -298,7 +193,7 @@ impl Schema for TestSchema {
     }
 
     fn field_names(&self) -> Vec<Cow<'static, str>> {
-        FIELDS.iter().map(|row| row.0.into()).collect()
+        FIELDS.iter().map(|row| row.name.into()).collect()
     }
 
     fn constant_names(&self) -> Vec<Cow<'static, str>> {
@@ -367,20 +262,11 @@ impl TestEvent {
 impl EventView for TestEvent {
     fn get(&self, field: FieldId) -> Value<'_> {
         let row = &FIELDS[field.0 as usize];
-        *self.reads.borrow_mut().entry(row.0).or_default() += 1;
+        *self.reads.borrow_mut().entry(row.name).or_default() += 1;
         self.values
-            .get(row.0)
+            .get(row.name)
             .cloned()
-            .unwrap_or_else(|| match (row.1, row.2) {
-                (Type::Bool, false) => Value::Bool(false),
-                (Type::Int, false) => Value::Int(0),
-                (Type::String, false) => Value::Str("".into()),
-                (Type::Ip, false) => Value::Ip("0.0.0.0/32".parse().unwrap()),
-                (Type::Bool, true) => Value::BoolList(vec![].into()),
-                (Type::Int, true) => Value::IntList(vec![].into()),
-                (Type::String, true) => Value::StrList(vec![].into()),
-                (Type::Ip, true) => Value::IpList(vec![].into()),
-            })
+            .unwrap_or_else(|| zero(row.ty, row.list))
     }
 
     fn iter_len(&self, iter: IterId) -> usize {
@@ -389,43 +275,74 @@ impl EventView for TestEvent {
 
     fn get_at(&self, field: FieldId, index: usize) -> Option<Value<'_>> {
         let row = &FIELDS[field.0 as usize];
-        *self.reads.borrow_mut().entry(row.0).or_default() += 1;
-        self.iterated.get(row.0)?.get(index).cloned()
+        *self.reads.borrow_mut().entry(row.name).or_default() += 1;
+        self.iterated.get(row.name)?.get(index).cloned()
     }
 }
 
-/// `${str}`, `${num}`, `${list}`.
+fn zero(ty: Type, list: bool) -> Value<'static> {
+    match (ty, list) {
+        (Type::Bool, false) => Value::Bool(false),
+        (Type::Int, false) => Value::Int(0),
+        (Type::String, false) => Value::Str("".into()),
+        (Type::Ip, false) => Value::Ip("0.0.0.0/32".parse().unwrap()),
+        (Type::Bool, true) => Value::BoolList(vec![].into()),
+        (Type::Int, true) => Value::IntList(vec![].into()),
+        (Type::String, true) => Value::StrList(vec![].into()),
+        (Type::Ip, true) => Value::IpList(vec![].into()),
+    }
+}
+
+/// One variable of each type.
 pub struct TestVariables;
+
+/// Their names and values.
+fn variables() -> [(&'static str, OwnedValue); 9] {
+    let net = |text: &str| text.parse().unwrap();
+    [
+        ("str", OwnedValue::Str("aaa".to_owned())),
+        ("num", OwnedValue::Int(42)),
+        (
+            "list",
+            OwnedValue::StrList(vec!["x".to_owned(), "y".to_owned()]),
+        ),
+        ("flag", OwnedValue::Bool(true)),
+        ("ip", OwnedValue::Ip(net("10.0.0.1/32"))),
+        ("nums", OwnedValue::IntList(vec![1, 42])),
+        (
+            "ips",
+            OwnedValue::IpList(vec![net("10.0.0.1/32"), net("192.168.0.0/16")]),
+        ),
+        ("flags", OwnedValue::BoolList(vec![false, false])),
+        ("since", OwnedValue::Int(NOW as i64 - 2_000_000_000)),
+    ]
+}
+
+static VARIABLES: std::sync::LazyLock<[(&str, OwnedValue); 9]> =
+    std::sync::LazyLock::new(variables);
 
 impl VariableScope for TestVariables {
     fn variable(&self, name: &str) -> Option<VariableInfo> {
-        let (id, ty, list) = match name {
-            "str" => (0, Type::String, false),
-            "num" => (1, Type::Int, false),
-            "list" => (2, Type::String, true),
-            "flag" => (3, Type::Bool, false),
-            _ => return None,
-        };
+        let index = VARIABLES.iter().position(|(known, _)| *known == name)?;
+        let value = &VARIABLES[index].1;
         Some(VariableInfo {
-            id: VariableId(id),
-            ty,
-            list,
+            id: VariableId(u32::try_from(index).unwrap()),
+            ty: value.ty(),
+            list: value.is_list(),
         })
     }
 
     fn names(&self) -> Vec<String> {
-        ["str", "num", "list", "flag"].map(str::to_owned).into()
+        VARIABLES
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect()
     }
 }
 
 impl Variables for TestVariables {
     fn get(&self, id: VariableId, _: &dyn EventView) -> Value<'_> {
-        match id.0 {
-            0 => Value::Str("aaa".into()),
-            1 => Value::Int(42),
-            2 => Value::StrList(vec!["x".to_owned(), "y".to_owned()].into()),
-            _ => Value::Bool(true),
-        }
+        VARIABLES[id.0 as usize].1.as_value()
     }
 }
 
