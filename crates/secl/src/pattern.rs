@@ -87,12 +87,16 @@ impl Star {
     }
 }
 
-/// A pattern of a path: `*` stays inside one element, `**` stands only at the end, for one or more elements.
+/// A pattern of a path: `*` stays inside one element, `**` stands at the end, for one or more elements, or before a last
+/// part without stars, for any number of elements.
 #[derive(Debug, Clone)]
 pub(crate) struct Glob {
+    /// All, or those before `**`.
     elements: Vec<Star>,
-    /// Ends in `**`.
+    /// Has `**`.
     deep: bool,
+    /// What follows `**/`; empty when nothing does.
+    tail: Box<str>,
     /// Begins with the element `*`, which stands for `/*`.
     leading_star: bool,
     /// What comes before the first `*`: most paths are told apart by it.
@@ -101,24 +105,26 @@ pub(crate) struct Glob {
 
 impl Glob {
     pub(crate) fn new(pattern: &str) -> Result<Self, String> {
-        let mut elements: Vec<&str> = pattern.split('/').collect();
-        let last = elements.len() - 1;
-        if elements
-            .iter()
-            .enumerate()
-            .any(|(index, element)| element.contains("**") && (index != last || *element != "**"))
-        {
+        // The reference knows `**` only as the last element. Its own policy has `/a/**/b` all the same, which can mean only
+        // one thing; what is before or behind may not make the search ambiguous.
+        let (head, tail) = match pattern.split_once("/**/") {
+            Some((head, tail)) if !tail.is_empty() && !tail.contains('*') => (Some(head), tail),
+            _ => (pattern.strip_suffix("/**"), ""),
+        };
+        let deep = head.is_some() || pattern == "**";
+        let elements: Vec<&str> = match pattern {
+            "**" => Vec::new(),
+            _ => head.unwrap_or(pattern).split('/').collect(),
+        };
+        if elements.iter().any(|element| element.contains("**")) {
             return Err("`**` is allowed only at the end of patterns".to_owned());
-        }
-        let deep = elements.last() == Some(&"**");
-        if deep {
-            elements.pop();
         }
         Ok(Self {
             leading_star: elements.first() == Some(&"*"),
             prefix: pattern.split('*').next().unwrap_or_default().into(),
             elements: elements.into_iter().map(Star::new).collect(),
             deep,
+            tail: tail.into(),
         })
     }
 
@@ -136,8 +142,7 @@ impl Glob {
         let fixed: Vec<&str> = self.elements.iter().skip(1).map_while(Star::text).collect();
         let path = format!("/{}", fixed.join("/"));
         let after = self.elements.len() - 1 - fixed.len();
-        if !self.deep
-            && after > 1
+        if (after > 1 || !self.tail.is_empty())
             && let Some(name) = self.basename()
         {
             return Some(name);
@@ -148,15 +153,12 @@ impl Glob {
     }
 
     fn basename(&self) -> Option<Target> {
-        if self.deep {
-            return None;
-        }
-        let name = self
-            .elements
-            .last()?
-            .text()
-            .filter(|name| !name.is_empty())?;
-        Some(Target::Basename(name.to_owned()))
+        let name = if self.deep {
+            self.tail.rsplit('/').next()?
+        } else {
+            self.elements.last()?.text()?
+        };
+        (!name.is_empty()).then(|| Target::Basename(name.to_owned()))
     }
 
     pub(crate) fn matches(&self, path: &str) -> bool {
@@ -182,7 +184,9 @@ impl Glob {
             rest = tail;
         }
         match rest {
-            Some(rest) => self.deep && !rest.is_empty(),
+            Some(rest) if self.tail.is_empty() => self.deep && !rest.is_empty(),
+            Some(rest) => strip_suffix(rest.as_bytes(), self.tail.as_bytes())
+                .is_some_and(|between| between.is_empty() || between.ends_with(b"/")),
             // A last element that is empty is a slash at the end, which names no file.
             None => !self.deep && (path.len() == 1 || !path.ends_with('/')),
         }
@@ -366,6 +370,10 @@ mod tests {
             ("*/*/http*", "/var/log/httpd"),
             ("/*", "/httpd"),
             ("/var/*", "/var/run"),
+            ("/var/**/token", "/var/token"),
+            ("/var/**/token", "/var/a/b/token"),
+            ("/*/x/**/a/b", "/var/x/1/a/b"),
+            ("/**/b", "/b"),
         ] {
             assert!(glob(pattern, path), "{pattern} should match {path}");
         }
@@ -382,10 +390,22 @@ mod tests {
             ("/var/**", "/var/"),
             ("/var/*", "/var/"),
             ("/tmp*", ""),
+            ("/var/**/token", "/var/atoken"),
+            ("/var/**/token", "/var/token/a"),
+            ("/var/**/token", "/vartoken"),
+            ("/var/**/token", "/var"),
         ] {
             assert!(!glob(pattern, path), "{pattern} should not match {path}");
         }
-        for pattern in ["**/conf.d", "/etc/**/*.conf", "/etc/**.conf", "/a/***"] {
+        for pattern in [
+            "**/conf.d",
+            "/etc/**/*.conf",
+            "/etc/**.conf",
+            "/a/***",
+            "/a/**/b/**",
+            "/a/**/**",
+            "/a*/**b/c",
+        ] {
             assert!(Glob::new(pattern).is_err(), "{pattern}");
         }
     }

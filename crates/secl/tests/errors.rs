@@ -156,8 +156,8 @@ fn places_and_messages() {
             "1:17: invalid pattern `/a/**`: `**` is not allowed in patterns",
         ),
         (
-            r#"open.file.path =~ "/a/**/b""#,
-            "1:19: invalid glob `/a/**/b`: `**` is allowed only at the end of patterns",
+            r#"open.file.path =~ "/a/**/b*""#,
+            "1:19: invalid glob `/a/**/b*`: `**` is allowed only at the end of patterns",
         ),
         (
             r#"open.file.path in ["/a", ~"/a/**.c"]"#,
@@ -273,7 +273,7 @@ fn help() {
         ),
         ("process.uid == 1 OR true", "operators are lower case: `or`"),
         (
-            r#"open.file.path =~ "/a/**/b""#,
+            r#"open.file.path =~ "/a/**/b*""#,
             "`*` stands for one path element, and `**` for everything below as the last element",
         ),
     ] {
@@ -325,7 +325,7 @@ fn errors_in_macros_stand_at_their_use() {
             .define(name, source, &TestSchema, &common::TestVariables)
             .unwrap();
     };
-    define(&mut macros, "paths", r#"[ ~"/a/**/b" ]"#);
+    define(&mut macros, "paths", r#"[ ~"/a/**/b*" ]"#);
     define(
         &mut macros,
         "outer",
@@ -334,7 +334,7 @@ fn errors_in_macros_stand_at_their_use() {
     let error = common::compile_with("true && open.file.path in paths", &macros).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "1:27: invalid glob `/a/**/b`: `**` is allowed only at the end of patterns"
+        "1:27: invalid glob `/a/**/b*`: `**` is allowed only at the end of patterns"
     );
     define(&mut macros, "numbers", "[1, 2]");
     define(&mut macros, "m", "process.uid in numbers");

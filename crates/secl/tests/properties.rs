@@ -116,6 +116,8 @@ fn file_rule() -> impl Strategy<Value = String> {
         r#"open.file.path =~ "/a/**""#,
         r#"open.file.path =~ "/*/b/c""#,
         r#"open.file.path =~ "/a/*/c/**""#,
+        r#"open.file.path =~ "/a/**/c""#,
+        r#"open.file.path =~ "/**/b/c""#,
         r#"open.file.path =~ "/a/b*""#,
         r#"open.file.path =~ "*/b/c""#,
         r#"open.file.path =~ "/*""#,
@@ -378,6 +380,7 @@ fn conditions_are_found() {
             Some(vec![dir("/a", true, 0)]),
         ),
         (r#"open.file.path =~ "/*""#, Some(vec![dir("/", false, 0)])),
+        (r#"open.file.path =~ "/a/**/b/c""#, Some(vec![name("c", 0)])),
         (r#"open.file.path =~ "/**""#, None),
         (
             r#"open.file.name == "x" || open.flags & O_TRUNC > 0"#,
