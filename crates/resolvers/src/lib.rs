@@ -4,6 +4,7 @@
 //!   at start by a [`Snapshot`] of `/proc`.
 //! - [`UserTables`]: names of users and groups, on the host and in containers.
 //! - [`cgroup`]: what a cgroup's path says; [`CgroupCache`] keeps each once.
+//! - [`HashResolver`]: hashes of files.
 //! - [`procfs`]: one process as `/proc` tells it.
 //! - [`clock`]: boot time and wall-clock time.
 //!
@@ -13,6 +14,7 @@
 pub mod cgroup;
 mod cgroup_cache;
 pub mod clock;
+mod hash;
 pub mod procfs;
 mod script;
 mod snapshot;
@@ -20,6 +22,7 @@ mod tree;
 mod users;
 
 pub use cgroup_cache::{CgroupCache, CgroupFs, Membership};
+pub use hash::{FileHashes, HashAlgorithm, HashOptions, HashRequest, HashResolver, HashState};
 pub use script::complete_script;
 pub use snapshot::Snapshot;
 pub use tree::{ProcessTree, Resolved, TreeOptions, TreeStats};
