@@ -81,7 +81,7 @@ const FOREIGN: &[&str] = &[
     "runtime_security_config.file_metadata_resolver",
     "runtime_security_config.fim_enabled",
     "runtime_security_config.flush_discarder_window",
-    "runtime_security_config.hash_resolver",
+    "runtime_security_config.hash_resolver.replace",
     "runtime_security_config.imds_ipv4",
     "runtime_security_config.internal_monitoring",
     "runtime_security_config.log_patterns",

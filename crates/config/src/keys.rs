@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::Program;
+use crate::names::{AgentVersion, HashNames};
 use crate::value::{Positive, Setting, words};
 use crate::yaml::Node;
 
@@ -131,6 +132,14 @@ keys! {
     /// Directory of the policy files: `default.policy` first, then the other `*.policy` files by name.
     "runtime_security_config.policies.dir" => policies_dir: PathBuf = "/etc/atalaya/runtime-security.d".into(), "", EITHER;
 
+    /// Read the policies again when a file of that directory changes, 5 s after the last change. Only what happens in the
+    /// directory itself is seen, not a change of a file elsewhere that a link leads to.
+    "runtime_security_config.policies.watch_dir" => policies_watch_dir: bool = true, "", PROBE;
+
+    /// The version of the Datadog Agent whose rules are understood: what the `agent_version` of rules and macros is checked
+    /// against.
+    "runtime_security_config.policies.agent_version" => policies_agent_version: AgentVersion = AgentVersion::DEFAULT, "", EITHER;
+
     /// Run the self-test at start and every hour, and allow `runtime self-test`.
     "runtime_security_config.self_test.enabled" => self_test_enabled: bool = true, "", PROBE;
 
@@ -154,6 +163,25 @@ keys! {
 
     /// Accepted, without effect yet: how long an event waits at most for what is resolved late, as container tags.
     "runtime_security_config.event_server.retention" => event_server_retention: Duration = Duration::from_secs(6), "", PROBE;
+
+    /// Compute hashes of files: for the `hash` action, and for `*.file.hashes` in rules.
+    "runtime_security_config.hash_resolver.enabled" => hash_enabled: bool = true, "", PROBE;
+
+    /// The types of events whose files are hashed.
+    "runtime_security_config.hash_resolver.event_types" => hash_event_types: Vec<String> = vec!["exec".into(), "open".into()], "", PROBE;
+
+    /// Which hashes. `ssdeep`, which the Datadog Agent has besides, is accepted and without effect: there is no
+    /// implementation that is not under the GPL.
+    "runtime_security_config.hash_resolver.hash_algorithms" => hash_algorithms: HashNames = HashNames::default(), "", PROBE;
+
+    /// Larger files are not hashed.
+    "runtime_security_config.hash_resolver.max_file_size" => hash_max_file_size: u64 = 5 << 20, "bytes", PROBE;
+
+    /// How many files are read to be hashed. Those whose hashes are remembered do not count.
+    "runtime_security_config.hash_resolver.max_hash_rate" => hash_max_rate: u64 = 500, "files/s", PROBE;
+
+    /// Of how many files the hashes are remembered.
+    "runtime_security_config.hash_resolver.cache_size" => hash_cache_size: u64 = 500, "files", PROBE;
 
     /// Directory where matched events wait until they are acknowledged.
     "runtime_security_config.spool.dir" => spool_dir: PathBuf = "/var/lib/atalaya/spool".into(), "", PROBE;

@@ -23,10 +23,12 @@ mod docs;
 mod foreign;
 mod keys;
 mod load;
+mod names;
 mod value;
 mod yaml;
 
 pub use docs::markdown;
 pub use keys::{Config, HookTier, KEYS, Key, LogLevel};
 pub use load::{LoadError, Loaded, Problem, Program, Severity, Sources};
+pub use names::{AgentVersion, HashNames};
 pub use value::Positive;

@@ -351,3 +351,29 @@ fn every_default_can_be_written_and_read_back() {
         assert_eq!(loaded.config, Config::default(), "{text}");
     }
 }
+
+#[test]
+fn versions_and_hashes() {
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  policies:\n    agent_version: 7.80\n  hash_resolver:\n    hash_algorithms: [sha1, crc32]\n    replace: {}\n",
+    );
+    assert_eq!(
+        told(&loaded)[1..],
+        [
+            "system-probe.yaml:3:20: error: `runtime_security_config.policies.agent_version` wants a version such as \"7.83.0\" (in quotes), not 7.8; it stays `7.83.0`",
+            "system-probe.yaml:5:22: error: `runtime_security_config.hash_resolver.hash_algorithms` wants a list of md5, sha1, sha256, ssdeep, not a list; it stays `[sha1, sha256]`",
+        ]
+    );
+    assert_eq!(loaded.config, Config::default());
+    let loaded = load(
+        "system-probe.yaml",
+        "runtime_security_config:\n  policies:\n    agent_version: \"7.64\"\n  hash_resolver:\n    hash_algorithms: [ssdeep, sha256]\n",
+    );
+    assert_eq!(told(&loaded), [""; 0]);
+    assert_eq!(
+        loaded.config.policies_agent_version.get().to_string(),
+        "7.64.0"
+    );
+    assert_eq!(loaded.config.hash_algorithms.names(), ["ssdeep", "sha256"]);
+}

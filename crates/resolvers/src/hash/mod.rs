@@ -17,7 +17,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use cache::{Cache, Identity};
+use cache::Cache;
 use digest::Digests;
 use open::Opened;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::cache::Identity;
 use super::*;
 
 fn request(path: &Path) -> HashRequest {
