@@ -24,6 +24,7 @@ mod report;
 mod rule;
 mod ruleset;
 mod source;
+pub mod store;
 mod variable;
 mod yaml;
 
@@ -40,4 +41,5 @@ pub use report::{
 };
 pub use rule::{PolicyInfo, Rule};
 pub use ruleset::RuleSet;
+pub use store::{Bound, NoScopes, Scopes, StoreStats, VariableStore, VariableValues};
 pub use variable::{VariableDef, VariableScopeKind};
