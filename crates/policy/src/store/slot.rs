@@ -123,7 +123,7 @@ impl Slot {
             bytes: 0,
         });
         let age = Duration::from_nanos(now_ns.saturating_sub(held.set_ns));
-        let keeps = append && !ttl.is_some_and(|ttl| age >= ttl) && !is_new;
+        let keeps = append && !is_new && ttl.is_none_or(|ttl| age < ttl);
         let before = held.bytes;
         let grown = store(&mut held.value, value, keeps, limit, counters);
         let Some(grown) = grown else {
