@@ -590,6 +590,7 @@ impl Loader<'_> {
             });
         }
         self.set.buckets = buckets;
+        self.set.make_indexes();
         self.set.variables = self.variables;
         for policy in &mut self.report.policies {
             let bad = policy.rules.iter().any(|rule| rule.status == Status::Error)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use atalaya_secl::model::{EventView, FieldInfo, Schema};
-use atalaya_secl::{EvalContext, Scratch, Variables};
+use atalaya_secl::{EvalContext, RuleIndex, Scratch, Variables};
 
 use crate::variable::{VariableDef, VariableTable};
 use crate::{Approvers, LoadOptions, LoadReport, Rule};
@@ -14,6 +14,8 @@ pub struct RuleSet {
     pub(crate) rules: Vec<Rule>,
     /// Indices into `rules`, in evaluation order.
     pub(crate) buckets: BTreeMap<String, Vec<usize>>,
+    /// The rules of each bucket, in the same order.
+    pub(crate) indexes: BTreeMap<String, RuleIndex>,
     pub(crate) variables: VariableTable,
 }
 
@@ -21,6 +23,24 @@ impl RuleSet {
     /// Reads and compiles every policy. Never fails: what cannot be used is left out and reported.
     pub fn load(schema: &dyn Schema, options: &LoadOptions) -> (Self, LoadReport) {
         crate::load::load(schema, options)
+    }
+
+    /// Makes the indexes, when the buckets are complete.
+    pub(crate) fn make_indexes(&mut self) {
+        let rules = &self.rules;
+        let index = |bucket: &Vec<usize>| {
+            RuleIndex::new(
+                bucket
+                    .iter()
+                    .filter_map(|&index| rules.get(index))
+                    .map(|rule| &rule.program),
+            )
+        };
+        self.indexes = self
+            .buckets
+            .iter()
+            .map(|(event_type, bucket)| (event_type.clone(), index(bucket)))
+            .collect();
     }
 
     /// The event types for which there are rules.
@@ -67,10 +87,30 @@ impl RuleSet {
         now_ns: u64,
         variables: &mut V,
         scratch: &mut Scratch,
-        on_match: impl FnMut(&mut V, &Rule),
+        mut on_match: impl FnMut(&mut V, &Rule),
     ) -> bool {
-        let _ = scratch;
-        self.evaluate_linear(event_type, event, now_ns, variables, on_match)
+        let Some((bucket, index)) = self
+            .buckets
+            .get(event_type)
+            .zip(self.indexes.get(event_type))
+        else {
+            return false;
+        };
+        index.start(event, now_ns, scratch);
+        let mut from = 0;
+        loop {
+            let context = EvalContext {
+                now_ns,
+                variables: &*variables,
+            };
+            let Some(at) = index.next_match(event, &context, scratch, from) else {
+                return from > 0;
+            };
+            if let Some(rule) = bucket.get(at).and_then(|&index| self.rules.get(index)) {
+                on_match(variables, rule);
+            }
+            from = at + 1;
+        }
     }
 
     /// Does what [`Self::evaluate`] does, one rule after the other: what the index is measured and tested against.

@@ -64,7 +64,7 @@ pub enum UnaryOp {
 }
 
 /// Operators on two numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum ArithOp {
     Add,
@@ -75,7 +75,7 @@ pub enum ArithOp {
 }
 
 /// Comparisons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum CompareOp {
     Eq,

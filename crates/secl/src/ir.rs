@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::ast::{ArithOp, CompareOp};
 use crate::domain::root_domain;
 use crate::ip::{canonical, overlap};
-use crate::model::{EventView, FieldId, IterId, TextKind, Type, Value};
+use crate::model::{EventView, FieldId, Item, IterId, TextKind, Type, Value};
 use crate::pattern::Matcher;
 use crate::variables::{EvalContext, VariableId};
 
@@ -21,7 +21,7 @@ pub(crate) struct Cx<'a> {
 }
 
 /// Which elements of an iterator an operand means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Iter {
     /// The field is under no iterator.
     None,
@@ -32,7 +32,7 @@ pub(crate) enum Iter {
 }
 
 /// Where values come from. A source yields none, one or many values; what is asked of it is asked of any of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Field {
         id: FieldId,
@@ -66,19 +66,10 @@ pub(crate) enum Source {
 }
 
 /// A part of a text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
     Text(String),
     Source(Source),
-}
-
-/// One value of a source.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Item<'a> {
-    Bool(bool),
-    Int(i64),
-    Str(&'a str),
-    Ip(IpNet),
 }
 
 impl Source {
@@ -115,6 +106,18 @@ impl Source {
         }
     }
 
+    /// Whether it can yield something else when it is asked again for the same event.
+    fn is_volatile(&self) -> bool {
+        match self {
+            Self::Variable { .. } | Self::Uuid => true,
+            Self::Length(inner) | Self::RootDomain(inner) => inner.is_volatile(),
+            Self::Format(parts) => parts
+                .iter()
+                .any(|part| matches!(part, Part::Source(source) if source.is_volatile())),
+            Self::Field { .. } | Self::IterLength(_) | Self::Texts(_) => false,
+        }
+    }
+
     pub(crate) fn uses_register(&self) -> bool {
         match self {
             Self::Field { iter, .. } => *iter == Iter::Register,
@@ -148,18 +151,29 @@ impl Source {
         match self {
             Self::Field {
                 id,
+                ty,
+                iter,
+                index: None,
+                ..
+            } if *iter != Iter::Register => {
+                let iter = match iter {
+                    Iter::Any(iter) => Some(*iter),
+                    Iter::None | Iter::Register => None,
+                };
+                // Addresses are compared in one spelling.
+                if *ty == Type::Ip {
+                    cx.event
+                        .any(*id, iter, &mut |item| test(in_one_spelling(item)))
+                } else {
+                    cx.event.any(*id, iter, test)
+                }
+            }
+            Self::Field {
+                id,
                 iter: Iter::None,
                 index,
-                ty,
                 ..
-            } => {
-                any_item(&cx.event.get(*id), *index, test)
-                    || *ty == Type::String
-                        && cx
-                            .event
-                            .alias(*id)
-                            .is_some_and(|value| any_item(&value, *index, test))
-            }
+            } => any_item(&cx.event.get(*id), *index, test),
             Self::Field {
                 id,
                 iter: Iter::Register,
@@ -266,21 +280,28 @@ fn any_item(
     index: Option<usize>,
     test: &mut dyn FnMut(Item<'_>) -> bool,
 ) -> bool {
-    fn list<T>(items: &[T], index: Option<usize>, mut test: impl FnMut(&T) -> bool) -> bool {
-        match index {
-            Some(index) => items.get(index).is_some_and(test),
-            None => items.iter().any(&mut test),
+    let mut test = |item: Item<'_>| test(in_one_spelling(item));
+    match (value, index) {
+        (Value::BoolList(items), Some(index)) => {
+            items.get(index).is_some_and(|item| test(Item::Bool(*item)))
         }
+        (Value::IntList(items), Some(index)) => {
+            items.get(index).is_some_and(|item| test(Item::Int(*item)))
+        }
+        (Value::StrList(items), Some(index)) => {
+            items.get(index).is_some_and(|item| test(Item::Str(item)))
+        }
+        (Value::IpList(items), Some(index)) => {
+            items.get(index).is_some_and(|item| test(Item::Ip(*item)))
+        }
+        _ => value.any(&mut test),
     }
-    match value {
-        Value::Bool(value) => test(Item::Bool(*value)),
-        Value::Int(value) => test(Item::Int(*value)),
-        Value::Str(text) => test(Item::Str(text)),
-        Value::Ip(net) => test(Item::Ip(canonical(*net))),
-        Value::BoolList(items) => list(items, index, |item| test(Item::Bool(*item))),
-        Value::IntList(items) => list(items, index, |item| test(Item::Int(*item))),
-        Value::StrList(items) => list(items, index, |item| test(Item::Str(item))),
-        Value::IpList(items) => list(items, index, |item| test(Item::Ip(canonical(*item)))),
+}
+
+fn in_one_spelling(item: Item<'_>) -> Item<'_> {
+    match item {
+        Item::Ip(net) => Item::Ip(canonical(net)),
+        other => other,
     }
 }
 
@@ -322,7 +343,7 @@ fn format_parts(parts: &[Part], cx: &Cx<'_>) -> String {
 }
 
 /// A number, or any of several.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Num {
     Const(i64),
     Source(Source),
@@ -378,7 +399,7 @@ pub(crate) fn arith(op: ArithOp, left: i64, right: i64) -> i64 {
 }
 
 /// A truth value as an operand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Truth {
     Pred(Box<Pred>),
     Source(Source),
@@ -397,7 +418,7 @@ impl Truth {
 }
 
 /// Something that holds or does not.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Pred {
     Const(bool),
     And(Vec<Self>),
@@ -520,6 +541,13 @@ impl Pred {
                 f(right);
             }
         }
+    }
+
+    /// Whether it has one value for an event: it looks neither at variables nor at the element of a register.
+    pub(crate) fn is_pure(&self) -> bool {
+        let mut pure = true;
+        self.each_source(&mut |source| pure &= !source.is_volatile() && !source.uses_register());
+        pure
     }
 
     pub(crate) fn uses_register(&self) -> bool {

@@ -28,7 +28,7 @@ mod variables;
 pub use ast::{ArithOp, CompareOp, Expr, ExprKind, LogicalOp, UnaryOp};
 pub use compile::{MacroSet, Scope, compile_condition, compile_expr, compile_rule};
 pub use error::{Error, ErrorKind, nearest};
-pub use index::Scratch;
+pub use index::{Effort, RuleIndex, Scratch};
 pub use necessary::{Condition, Necessary, Target};
 pub use parser::{parse, parse_macro};
 pub use program::Program;

@@ -213,6 +213,35 @@ impl From<Value<'_>> for OwnedValue {
     }
 }
 
+/// One of the values of a field.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Item<'a> {
+    /// True or false.
+    Bool(bool),
+    /// A number.
+    Int(i64),
+    /// Text.
+    Str(&'a str),
+    /// An address or network.
+    Ip(IpNet),
+}
+
+impl Value<'_> {
+    /// Whether the test holds for any of the values: the elements of a list, else the value itself.
+    pub fn any(&self, test: &mut dyn FnMut(Item<'_>) -> bool) -> bool {
+        match self {
+            Self::Bool(value) => test(Item::Bool(*value)),
+            Self::Int(value) => test(Item::Int(*value)),
+            Self::Str(text) => test(Item::Str(text)),
+            Self::Ip(net) => test(Item::Ip(*net)),
+            Self::BoolList(items) => items.iter().any(|item| test(Item::Bool(*item))),
+            Self::IntList(items) => items.iter().any(|item| test(Item::Int(*item))),
+            Self::StrList(items) => items.iter().any(|item| test(Item::Str(item))),
+            Self::IpList(items) => items.iter().any(|item| test(Item::Ip(*item))),
+        }
+    }
+}
+
 /// One event, as the evaluator sees it. Reading a field must be free of side effects that a rule could notice.
 pub trait EventView {
     /// The value of a field that is under no iterator.
@@ -227,5 +256,24 @@ pub trait EventView {
     fn alias(&self, field: FieldId) -> Option<Value<'_>> {
         let _ = field;
         None
+    }
+
+    /// Whether the test holds for any value of the field: for an element of a list, for the [`Self::alias`], for an element of
+    /// the iterator that the field is under. What rules are evaluated by: an event that keeps its values in another form than
+    /// [`Value`] has can show them here without making one.
+    fn any(
+        &self,
+        field: FieldId,
+        iter: Option<IterId>,
+        test: &mut dyn FnMut(Item<'_>) -> bool,
+    ) -> bool {
+        match iter {
+            None => {
+                self.get(field).any(test) || self.alias(field).is_some_and(|value| value.any(test))
+            }
+            Some(iter) => (0..self.iter_len(iter))
+                .map_while(|at| self.get_at(field, at))
+                .any(|value| value.any(test)),
+        }
     }
 }

@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 
 use crate::ast::{ArithOp, CompareOp};
 use crate::ir::{Iter, Num, Pred, Source};
-use crate::pattern::Matcher;
+use crate::pattern::Form;
 
 /// What is known of the events that a rule can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Extract<'_> {
             Pred::Text(source, matcher) => {
                 let path = self.file_field(source)?;
                 let mut targets = Vec::new();
-                self.targets(matcher, path, &mut targets)?;
+                self.targets(matcher.form(), path, &mut targets)?;
                 Some(
                     targets
                         .into_iter()
@@ -176,10 +176,10 @@ impl Extract<'_> {
         }
     }
 
-    fn targets(&self, matcher: &Matcher, path: bool, out: &mut Vec<Target>) -> Option<()> {
-        match matcher {
-            Matcher::Equal(text) => out.push(exact(text, path)?),
-            Matcher::Set(texts, others) => {
+    fn targets(&self, form: &Form, path: bool, out: &mut Vec<Target>) -> Option<()> {
+        match form {
+            Form::Equal(text) => out.push(exact(text, path)?),
+            Form::Set(texts, others) => {
                 for text in texts {
                     out.push(exact(text, path)?);
                 }
@@ -187,7 +187,7 @@ impl Extract<'_> {
                     self.targets(other, path, out)?;
                 }
             }
-            Matcher::Glob(glob) if path => out.push(glob.necessary()?),
+            Form::Glob(glob) if path => out.push(glob.necessary()?),
             _ => return None,
         }
         Some(())

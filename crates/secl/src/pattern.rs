@@ -1,6 +1,9 @@
 //! Text matching: `*` patterns, path globs, regular expressions, and sets of them. All take linear time in the text, but for
 //! the `*` pattern, which takes at most (text × parts).
 
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
 use memchr::memmem::Finder;
 use rustc_hash::FxHashSet;
 
@@ -63,6 +66,26 @@ impl Star {
         }
     }
 
+    /// What a text that matches has for sure.
+    pub(crate) fn part(&self) -> Part<'_> {
+        let longest = self
+            .middle
+            .iter()
+            .map(Finder::needle)
+            .max_by_key(|part| part.len());
+        let longest = longest
+            .and_then(|part| std::str::from_utf8(part).ok())
+            .unwrap_or("");
+        // The ends are where they are, which is worth more than length.
+        if longest.len() > 2 * self.prefix.len().max(self.suffix.len()) {
+            Part::Inside(longest)
+        } else if self.prefix.len() >= self.suffix.len() {
+            Part::Start(&self.prefix)
+        } else {
+            Part::End(&self.suffix)
+        }
+    }
+
     /// The whole text, when there is no star in it.
     fn text(&self) -> Option<&str> {
         self.exact.then_some(&*self.prefix)
@@ -87,6 +110,34 @@ impl Star {
     }
 }
 
+/// Calls `f` with the text in lower case; for what is a host name, without an allocation.
+pub(crate) fn in_lower_case<R>(text: &str, f: impl FnOnce(&str) -> R) -> R {
+    if !text.is_ascii() {
+        return f(&text.to_lowercase());
+    }
+    if !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return f(text);
+    }
+    // As long as a host name can be.
+    let mut buffer = [0; 255];
+    match buffer.get_mut(..text.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(text.as_bytes());
+            lower.make_ascii_lowercase();
+            f(std::str::from_utf8(lower).unwrap_or(text))
+        }
+        None => f(&text.to_ascii_lowercase()),
+    }
+}
+
+/// A part that a text must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    Start(&'a str),
+    End(&'a str),
+    Inside(&'a str),
+}
+
 /// A pattern of a path: `*` stays inside one element, `**` stands at the end, for one or more elements, or before a last
 /// part without stars, for any number of elements.
 #[derive(Debug, Clone)]
@@ -101,6 +152,12 @@ pub(crate) struct Glob {
     leading_star: bool,
     /// What comes before the first `*`: most paths are told apart by it.
     prefix: Box<str>,
+    /// The longest run between two `*` or behind the last.
+    inside: Box<str>,
+}
+
+fn name_target(name: &str) -> Target {
+    Target::Basename(name.to_owned())
 }
 
 impl Glob {
@@ -122,6 +179,12 @@ impl Glob {
         Ok(Self {
             leading_star: elements.first() == Some(&"*"),
             prefix: pattern.split('*').next().unwrap_or_default().into(),
+            inside: pattern
+                .split('*')
+                .skip(1)
+                .max_by_key(|part| part.len())
+                .unwrap_or_default()
+                .into(),
             elements: elements.into_iter().map(Star::new).collect(),
             deep,
             tail: tail.into(),
@@ -137,7 +200,7 @@ impl Glob {
                 .is_none_or(|root| root.text() != Some(""))
         {
             // `*/x` and the like: only the basename can be known.
-            return self.basename();
+            return self.basename().map(name_target);
         }
         let fixed: Vec<&str> = self.elements.iter().skip(1).map_while(Star::text).collect();
         let path = format!("/{}", fixed.join("/"));
@@ -145,20 +208,31 @@ impl Glob {
         if (after > 1 || !self.tail.is_empty())
             && let Some(name) = self.basename()
         {
-            return Some(name);
+            return Some(name_target(name));
         }
         let recursive = self.deep || after > 1;
         // Anything below the root is no condition.
         (!recursive || path != "/").then_some(Target::Directory { path, recursive })
     }
 
-    fn basename(&self) -> Option<Target> {
+    /// The last element of every path that matches.
+    pub(crate) fn basename(&self) -> Option<&str> {
         let name = if self.deep {
             self.tail.rsplit('/').next()?
         } else {
             self.elements.last()?.text()?
         };
-        (!name.is_empty()).then(|| Target::Basename(name.to_owned()))
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// What a path that matches has for sure.
+    pub(crate) fn part(&self) -> Part<'_> {
+        // The front is where it is, which is worth more than length.
+        if self.inside.len() > 2 * self.prefix.len() {
+            Part::Inside(&self.inside)
+        } else {
+            Part::Start(&self.prefix)
+        }
     }
 
     pub(crate) fn matches(&self, path: &str) -> bool {
@@ -194,29 +268,84 @@ impl Glob {
 }
 
 /// A literal to compare text with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Literal {
     Text(String),
     Pattern(String),
     Regexp(String),
 }
 
+/// What a text is compared with: any of some literals. Two are equal when they were made of the same literals.
+#[derive(Debug, Clone)]
+pub(crate) struct Matcher(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    literals: Box<[Literal]>,
+    kind: TextKind,
+    form: Form,
+}
+
 /// One compiled literal, or several of which one must match.
 #[derive(Debug, Clone)]
-pub(crate) enum Matcher {
+pub(crate) enum Form {
     Equal(Box<str>),
     Star(Star),
     Glob(Glob),
     Regex(regex::Regex),
-    /// Exact texts and others.
+    /// Exact texts and others, regular expressions last.
     Set(FxHashSet<Box<str>>, Vec<Self>),
-    /// The inner matcher, which is in lower case, on the text in lower case.
+    /// The inner form, which is in lower case, on the text in lower case.
     Fold(Box<Self>),
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.0.kind == other.0.kind && self.0.literals == other.0.literals
+    }
+}
+
+impl Eq for Matcher {}
+
+impl Hash for Matcher {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.kind.hash(state);
+        self.0.literals.hash(state);
+    }
 }
 
 impl Matcher {
     /// Compiles the literals for a field of this kind. The error says which literal is wrong.
     pub(crate) fn new(literals: &[Literal], kind: TextKind) -> Result<Self, (usize, String)> {
+        Ok(Self(Arc::new(Compiled {
+            form: Form::new(literals, kind)?,
+            literals: literals.into(),
+            kind,
+        })))
+    }
+
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.0.form.matches(text)
+    }
+
+    /// The literals that it was made of.
+    pub(crate) fn literals(&self) -> &[Literal] {
+        &self.0.literals
+    }
+
+    pub(crate) fn form(&self) -> &Form {
+        &self.0.form
+    }
+
+    /// The costs of the reference, for ordering.
+    pub(crate) fn weight(&self) -> u32 {
+        self.0.form.weight()
+    }
+}
+
+impl Form {
+    fn new(literals: &[Literal], kind: TextKind) -> Result<Self, (usize, String)> {
         let fold = kind == TextKind::DnsName;
         let mut exact = FxHashSet::default();
         let mut others = Vec::new();
@@ -228,15 +357,16 @@ impl Matcher {
                 other => others.push(other),
             }
         }
-        let matcher = match (exact.len(), others.len()) {
+        others.sort_by_key(Self::weight);
+        let form = match (exact.len(), others.len()) {
             (1, 0) => Self::Equal(exact.into_iter().next().unwrap_or_default()),
             (0, 1) => others.swap_remove(0),
             _ => Self::Set(exact, others),
         };
         Ok(if fold {
-            Self::Fold(Box::new(matcher))
+            Self::Fold(Box::new(form))
         } else {
-            matcher
+            form
         })
     }
 
@@ -270,7 +400,7 @@ impl Matcher {
         }
     }
 
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    fn matches(&self, text: &str) -> bool {
         match self {
             Self::Equal(literal) => same(text.as_bytes(), literal.as_bytes()),
             Self::Star(star) => star.matches(text),
@@ -279,19 +409,11 @@ impl Matcher {
             Self::Set(exact, others) => {
                 exact.contains(text) || others.iter().any(|other| other.matches(text))
             }
-            Self::Fold(inner)
-                if text
-                    .bytes()
-                    .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) =>
-            {
-                inner.matches(text)
-            }
-            Self::Fold(inner) => inner.matches(&text.to_lowercase()),
+            Self::Fold(inner) => in_lower_case(text, |text| inner.matches(text)),
         }
     }
 
-    /// The costs of the reference, for ordering.
-    pub(crate) fn weight(&self) -> u32 {
+    fn weight(&self) -> u32 {
         match self {
             Self::Equal(_) => 0,
             Self::Star(_) | Self::Glob(_) => 80,

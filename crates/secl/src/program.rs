@@ -6,7 +6,7 @@ use crate::necessary::{Necessary, necessary};
 use crate::variables::EvalContext;
 
 /// How many elements a named iterator goes through.
-const MAX_REGISTER: usize = 100;
+pub(crate) const MAX_REGISTER: usize = 100;
 
 /// A compiled expression.
 #[derive(Debug, Clone)]
@@ -66,6 +66,11 @@ impl Program {
             cx.register = at;
             pred.eval(&cx)
         })
+    }
+
+    /// What is evaluated once, and what for each element of the named iterator.
+    pub(crate) fn parts(&self) -> (&Pred, Option<&(IterId, Pred)>) {
+        (&self.once, self.each.as_ref())
     }
 
     /// The event type that the expression is about, if it names a field of one.

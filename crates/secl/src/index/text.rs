@@ -1,0 +1,284 @@
+//! From a text to the rules that it concerns.
+
+use aho_corasick::AhoCorasick;
+use rustc_hash::FxHashMap;
+
+use super::Scratch;
+use super::key::TextProbe;
+
+/// The rules that are behind one condition.
+type Rules = Box<[u32]>;
+
+/// The conditions on one text.
+#[derive(Debug, Default)]
+pub(super) struct TextIndex {
+    equal: Exact,
+    /// By the last element of a path.
+    names: Exact,
+    starts: Affixes,
+    /// Ends, spelled backwards.
+    ends: Affixes,
+    inside: Option<(AhoCorasick, Vec<Rules>)>,
+    not_empty: Rules,
+    /// Whatever the text.
+    any: Rules,
+}
+
+/// Collects conditions.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    equal: FxHashMap<String, Vec<u32>>,
+    names: FxHashMap<String, Vec<u32>>,
+    starts: FxHashMap<String, Vec<u32>>,
+    ends: FxHashMap<String, Vec<u32>>,
+    inside: FxHashMap<String, Vec<u32>>,
+    not_empty: Vec<u32>,
+}
+
+impl Builder {
+    pub(super) fn add(&mut self, probe: TextProbe, rule: u32) {
+        let rules = match probe {
+            TextProbe::Equal(text) => self.equal.entry(text).or_default(),
+            TextProbe::Name(text) => self.names.entry(text).or_default(),
+            TextProbe::Start(text) => self.starts.entry(text).or_default(),
+            TextProbe::End(text) => self.ends.entry(text).or_default(),
+            TextProbe::Inside(text) => self.inside.entry(text).or_default(),
+            TextProbe::NotEmpty => &mut self.not_empty,
+        };
+        // A rule's conditions come one after the other.
+        if rules.last() != Some(&rule) {
+            rules.push(rule);
+        }
+    }
+
+    pub(super) fn finish(self) -> TextIndex {
+        let mut index = TextIndex {
+            equal: Exact::new(self.equal),
+            names: Exact::new(self.names),
+            starts: Affixes::new(self.starts, false),
+            ends: Affixes::new(self.ends, true),
+            not_empty: self.not_empty.into(),
+            ..TextIndex::default()
+        };
+        if !self.inside.is_empty() {
+            let (needles, rules): (Vec<String>, Vec<Rules>) = self
+                .inside
+                .into_iter()
+                .map(|(text, rules)| (text, rules.into()))
+                .unzip();
+            match AhoCorasick::new(&needles) {
+                Ok(automaton) => index.inside = Some((automaton, rules)),
+                // More states than there are numbers for: the rules are evaluated each time.
+                Err(_) => index.any = rules.concat().into(),
+            }
+        }
+        index
+    }
+}
+
+impl TextIndex {
+    /// Marks the rules that a field with this value can concern.
+    pub(super) fn find(&self, text: &str, scratch: &mut Scratch) {
+        scratch.set(&self.any);
+        if !text.is_empty() {
+            scratch.set(&self.not_empty);
+        }
+        self.equal.find(text, scratch);
+        if !self.names.map.is_empty() {
+            let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
+            self.names.find(name, scratch);
+        }
+        self.starts.find(text.as_bytes(), scratch);
+        self.ends.find(text.as_bytes(), scratch);
+        if let Some((automaton, rules)) = &self.inside {
+            for found in automaton.find_overlapping_iter(text) {
+                if let Some(rules) = rules.get(found.pattern().as_usize()) {
+                    scratch.set(rules);
+                }
+            }
+        }
+    }
+}
+
+/// Whole texts.
+#[derive(Debug, Default)]
+struct Exact {
+    map: FxHashMap<Box<str>, Rules>,
+    /// One bit for each length that there is, the last for all that are longer: most texts need not be hashed.
+    lengths: u64,
+}
+
+fn length_bit(text: &str) -> u64 {
+    1 << text.len().min(63)
+}
+
+impl Exact {
+    fn new(texts: FxHashMap<String, Vec<u32>>) -> Self {
+        Self {
+            lengths: texts.keys().fold(0, |bits, text| bits | length_bit(text)),
+            map: texts
+                .into_iter()
+                .map(|(text, rules)| (text.into(), rules.into()))
+                .collect(),
+        }
+    }
+
+    fn find(&self, text: &str, scratch: &mut Scratch) {
+        if self.lengths & length_bit(text) != 0
+            && let Some(rules) = self.map.get(text)
+        {
+            scratch.set(rules);
+        }
+    }
+}
+
+/// Texts that others begin with, or end with, in order.
+#[derive(Debug, Default)]
+struct Affixes {
+    sorted: Vec<Affix>,
+    /// Ends, spelled backwards.
+    backwards: bool,
+}
+
+#[derive(Debug)]
+struct Affix {
+    text: Box<[u8]>,
+    rules: Rules,
+    /// The longest other one that this one begins with.
+    shorter: Option<usize>,
+}
+
+impl Affixes {
+    fn new(texts: FxHashMap<String, Vec<u32>>, backwards: bool) -> Self {
+        let mut sorted: Vec<Affix> = texts
+            .into_iter()
+            .map(|(text, rules)| {
+                let mut text = text.into_bytes();
+                if backwards {
+                    text.reverse();
+                }
+                Affix {
+                    text: text.into(),
+                    rules: rules.into(),
+                    shorter: None,
+                }
+            })
+            .collect();
+        sorted.sort_by(|a, b| a.text.cmp(&b.text));
+        // The ones that the last one begins with, longest last.
+        let mut open: Vec<usize> = Vec::new();
+        for at in 0..sorted.len() {
+            while let Some(&last) = open.last()
+                && !sorted[at].text.starts_with(&sorted[last].text)
+            {
+                open.pop();
+            }
+            sorted[at].shorter = open.last().copied();
+            open.push(at);
+        }
+        Self { sorted, backwards }
+    }
+
+    /// Whatever a text begins with stands before it in the order, and all between the two begin with it too: so the last one
+    /// that is not behind the text leads to all of them.
+    fn find(&self, text: &[u8], scratch: &mut Scratch) {
+        let after = if self.backwards {
+            self.sorted
+                .partition_point(|affix| affix.text.iter().le(text.iter().rev()))
+        } else {
+            self.sorted.partition_point(|affix| *affix.text <= *text)
+        };
+        let mut at = after.checked_sub(1);
+        let mut found = false;
+        while let Some(affix) = at.and_then(|at| self.sorted.get(at)) {
+            found = found || self.fits(affix, text);
+            if found {
+                scratch.set(&affix.rules);
+            }
+            at = affix.shorter;
+        }
+    }
+
+    fn fits(&self, affix: &Affix, text: &[u8]) -> bool {
+        if self.backwards {
+            text.len() >= affix.text.len()
+                && affix
+                    .text
+                    .iter()
+                    .eq(text.iter().rev().take(affix.text.len()))
+        } else {
+            text.starts_with(&affix.text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(probes: &[TextProbe], text: &str) -> Vec<usize> {
+        let mut builder = Builder::default();
+        for (probe, rule) in probes.iter().zip(0..) {
+            builder.add(probe.clone(), rule);
+        }
+        let index = builder.finish();
+        let mut scratch = Scratch::default();
+        scratch.start(&[0], 0);
+        index.find(text, &mut scratch);
+        let mut found = Vec::new();
+        while let Some(next) = scratch.next_candidate(found.last().map_or(0, |last| last + 1)) {
+            found.push(next);
+        }
+        found
+    }
+
+    #[test]
+    fn each_kind_of_condition() {
+        let text = |text: &str| text.to_owned();
+        let probes = [
+            TextProbe::Equal(text("/usr/bin/cat")),
+            TextProbe::Name(text("cat")),
+            TextProbe::Start(text("/usr/")),
+            TextProbe::Start(text("/usr/bin/c")),
+            TextProbe::Start(text("/usr/bin/d")),
+            TextProbe::Start(text("/u")),
+            TextProbe::End(text("/cat")),
+            TextProbe::End(text("at")),
+            TextProbe::End(text("bat")),
+            TextProbe::Inside(text("/bin/")),
+            TextProbe::Inside(text("bin")),
+            TextProbe::NotEmpty,
+            TextProbe::Equal(text("")),
+        ];
+        assert_eq!(
+            found(&probes, "/usr/bin/cat"),
+            [0, 1, 2, 3, 5, 6, 7, 9, 10, 11]
+        );
+        assert_eq!(found(&probes, "cat"), [1, 7, 11]);
+        assert_eq!(found(&probes, "/u"), [5, 11]);
+        assert_eq!(found(&probes, ""), [12]);
+        assert_eq!(found(&probes, "/usr/bin/"), [2, 5, 9, 10, 11]);
+    }
+
+    #[test]
+    fn affixes_as_a_search_would() {
+        let words = ["a", "ab", "abc", "abd", "b", "ba", "bab", "abab", ""];
+        let starts: Vec<_> = words.map(|word| TextProbe::Start(word.to_owned())).into();
+        let ends: Vec<_> = words.map(|word| TextProbe::End(word.to_owned())).into();
+        for text in ["", "a", "abab", "abc", "abdx", "babab", "c", "aab", "xabc"] {
+            let all = |test: &dyn Fn(&str) -> bool| -> Vec<usize> {
+                (0..words.len()).filter(|at| test(words[*at])).collect()
+            };
+            assert_eq!(
+                found(&starts, text),
+                all(&|word| text.starts_with(word)),
+                "{text}"
+            );
+            assert_eq!(
+                found(&ends, text),
+                all(&|word| text.ends_with(word)),
+                "{text}"
+            );
+        }
+    }
+}
