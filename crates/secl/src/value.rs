@@ -3,8 +3,8 @@
 use crate::check::{IntOperand, List, Operand};
 use crate::compile::{Checker, Scope};
 use crate::error::{Error, ErrorKind};
-use crate::ir::{Cx, Item, Num, Source, Truth};
-use crate::model::{EventView, FieldInfo, OwnedValue, Type};
+use crate::ir::{Cx, Num, Source, Truth};
+use crate::model::{EventView, FieldInfo, Item, OwnedValue, Type};
 use crate::parser::parse_macro;
 use crate::pattern::Literal;
 use crate::program::Program;
