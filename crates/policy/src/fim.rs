@@ -65,3 +65,11 @@ pub(crate) fn expand(expr: &Expr) -> Vec<(&'static str, Expr)> {
         })
         .collect()
 }
+
+/// The variant for messages.
+pub(crate) fn describe(variant: &str) -> String {
+    match variant {
+        "rename_destination" => "the destination of `rename`".to_owned(),
+        other => format!("`{other}`"),
+    }
+}

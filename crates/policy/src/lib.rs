@@ -12,10 +12,12 @@
 
 mod action;
 mod approvers;
+mod diff;
 mod document;
 mod filter;
 mod fim;
 mod limiter;
+mod lint;
 mod load;
 mod locate;
 mod merge;
@@ -34,6 +36,7 @@ pub use action::{
 };
 pub use approvers::Approvers;
 pub use atalaya_secl::Scratch;
+pub use diff::{Failure, RuleChange, RuleSetDiff};
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
 pub use report::{

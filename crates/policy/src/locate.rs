@@ -39,16 +39,18 @@ impl File<'_> {
         context: &str,
         error: &atalaya_secl::Error,
     ) -> LoadError {
+        LoadError {
+            help: error.help.clone(),
+            ..self.in_text(at, value, error.span, format!("{context}{}", error.kind))
+        }
+    }
+
+    /// An error at a part of the value of a node.
+    pub(crate) fn in_text(&self, at: Place, value: &str, span: Span, message: String) -> LoadError {
         let raw = self.source.get(at.start..at.end).unwrap_or_default();
-        let start = at.start + file_offset(raw, value, error.span.start);
-        let end =
-            at.start + file_offset(raw, value, error.span.end.max(error.span.start + 1) - 1) + 1;
-        let message = format!("{context}{}", error.kind);
-        self.at_span(
-            Span::new(start, end.max(start)),
-            message,
-            error.help.clone(),
-        )
+        let start = at.start + file_offset(raw, value, span.start);
+        let end = at.start + file_offset(raw, value, span.end.max(span.start + 1) - 1) + 1;
+        self.at_span(Span::new(start, end.max(start)), message, None)
     }
 
     /// An error at a line and column, as the YAML reader gives them.

@@ -15,96 +15,139 @@ pub(crate) struct MergedRule {
     pub(crate) modified_by: Vec<Arc<PolicyInfo>>,
     /// Positions of the policy in the list of policies, and of its report and this rule's report.
     pub(crate) policy_index: usize,
+    /// The policies whose files the expression and the rate limit's fields are in.
+    pub(crate) text_policy: usize,
+    pub(crate) token_policy: usize,
     pub(crate) report: (usize, usize),
+}
+
+/// What a later definition did to the earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It changed it.
+    Changed,
+    /// It says the same, or nothing that counts.
+    Same,
+    /// It says something else and is ignored.
+    Ignored,
+    /// It would disable a rule that it cannot disable.
+    NotDisabled,
 }
 
 /// Merges a later definition into an earlier one.
 pub(crate) fn merge_rule(
     first: &mut MergedRule,
     later: &RuleDef,
+    later_index: usize,
     policy: &Arc<PolicyInfo>,
     file: File<'_>,
-) -> Result<(), Box<LoadError>> {
+) -> Result<Outcome, Box<LoadError>> {
     let id = &later.common.id;
-    let error = |message: String| Box::new(file.error(id.at, message));
-    let same_policy = Arc::ptr_eq(&first.policy, policy);
     if first.policy.internal != policy.internal {
-        return Err(error(format!("internal rule ID conflict: `{}`", id.value)));
+        let mut error = file.error(id.at, format!("internal rule ID conflict: `{}`", id.value));
+        error.help =
+            Some("the agent has a rule of this id itself; give yours another one".to_owned());
+        return Err(Box::new(error));
     }
+    let mut outcome = Outcome::Same;
     if later.disabled != first.def.disabled {
+        outcome = Outcome::Changed;
         if first.def.disabled {
             first.def.disabled = later.disabled;
+            // A rule that was disabled may be without an expression.
+            if first.def.common.expression.is_none() {
+                first
+                    .def
+                    .common
+                    .expression
+                    .clone_from(&later.common.expression);
+                first.text_policy = later_index;
+            }
         } else if first.policy.is_default && !policy.is_default {
             first.def.disabled = true;
         } else {
-            let message = format!(
-                "`{}` of {} cannot be disabled by this policy",
-                id.value, first.policy.name
-            );
-            return Err(error(message));
+            outcome = Outcome::NotDisabled;
         }
-        // A rule that was disabled may be without an expression.
-        if first.def.common.expression.is_none() {
-            first
-                .def
-                .common
-                .expression
-                .clone_from(&later.common.expression);
-            first.def.common.at = later.common.at;
-        }
-    } else if later.common.combine.is_none() {
-        let text = |def: &RuleDef| {
-            def.common
-                .expression
-                .as_ref()
-                .map(|text| text.value.clone())
-        };
-        if !same_policy && text(&first.def) == text(later) {
-            return Ok(());
-        }
-        let mut error = error(format!(
-            "multiple definition with the same ID: `{}` is in {} already",
-            id.value, first.policy.name
-        ));
-        error.help =
-            Some("give it another id, or `combine: override` with `override_options`".to_owned());
-        return Err(error);
     }
     if later.common.combine.is_some() {
-        override_fields(first, later, file)?;
+        override_fields(first, later, later_index, file)?;
+        outcome = if outcome == Outcome::NotDisabled {
+            outcome
+        } else {
+            Outcome::Changed
+        };
+    } else if outcome == Outcome::Same && differs(&first.def, later) {
+        outcome = Outcome::Ignored;
     }
     first.modified_by.push(Arc::clone(policy));
-    Ok(())
+    Ok(outcome)
+}
+
+/// Whether the later definition would do something else.
+fn differs(first: &RuleDef, later: &RuleDef) -> bool {
+    let text = |def: &RuleDef| {
+        def.common
+            .expression
+            .as_ref()
+            .map(|text| text.value.clone())
+    };
+    later.common.expression.is_some() && text(first) != text(later)
+        || first.actions.len() != later.actions.len()
+        || !later
+            .actions
+            .iter()
+            .all(|action| first.actions.iter().any(|known| known.same(action)))
+        || first.every != later.every
+        || first.silent != later.silent
+        || first.priority != later.priority
+}
+
+fn append_actions(target: &mut RuleDef, later: &RuleDef) {
+    for action in &later.actions {
+        if !target.actions.iter().any(|known| known.same(action)) {
+            target.actions.push(action.clone());
+        }
+    }
 }
 
 fn override_fields(
     first: &mut MergedRule,
     later: &RuleDef,
+    later_index: usize,
     file: File<'_>,
 ) -> Result<(), Box<LoadError>> {
+    // Nothing is changed by an override that is wrong in part.
+    for field in &later.override_fields {
+        let (message, help) = match field.value.as_str() {
+            "all" if !first.policy.is_default => (
+                "`all` can only override a rule of a default policy".to_owned(),
+                "name the fields: actions, every, tags, product_tags",
+            ),
+            "expression" => (
+                "the expression of a rule cannot be overridden".to_owned(),
+                "disable the rule and write another one",
+            ),
+            "all" | "actions" | "every" | "tags" | "product_tags" => continue,
+            other => (
+                format!("unknown field `{other}` in override_options"),
+                "one of all, actions, every, tags, product_tags",
+            ),
+        };
+        let mut error = file.error(field.at, message);
+        error.help = Some(help.to_owned());
+        return Err(Box::new(error));
+    }
     let target = &mut first.def;
-    let append = |target: &mut RuleDef| {
-        for action in &later.actions {
-            if !target.actions.iter().any(|known| known.same(action)) {
-                target.actions.push(action.clone());
-            }
-        }
-    };
     for field in &later.override_fields {
         match field.value.as_str() {
-            "all" if !first.policy.is_default => {
-                return Err(Box::new(file.error(
-                    field.at,
-                    "`all` can only override a rule of a default policy",
-                )));
-            }
             "all" => {
-                append(target);
+                append_actions(target, later);
                 target.every = later.every;
                 target.tags.clone_from(&later.tags);
                 target.product_tags.clone_from(&later.product_tags);
                 target.silent = later.silent;
                 target.limiter_token.clone_from(&later.limiter_token);
+                first.token_policy = later_index;
                 target.priority = later.priority;
                 target.group_id.clone_from(&later.group_id);
                 for (old, new) in [
@@ -116,7 +159,7 @@ fn override_fields(
                     }
                 }
             }
-            "actions" => append(target),
+            "actions" => append_actions(target, later),
             "every" => target.every = later.every,
             "tags" => target.tags.extend(
                 later
@@ -124,39 +167,26 @@ fn override_fields(
                     .iter()
                     .map(|(key, value)| (key.clone(), value.clone())),
             ),
-            "product_tags" => target.product_tags.clone_from(&later.product_tags),
-            "expression" => {
-                let mut error =
-                    file.error(field.at, "the expression of a rule cannot be overridden");
-                error.help = Some("disable the rule and write another one".to_owned());
-                return Err(Box::new(error));
-            }
-            other => {
-                let mut error = file.error(
-                    field.at,
-                    format!("unknown field `{other}` in override_options"),
-                );
-                error.help = Some("one of all, actions, every, tags, product_tags".to_owned());
-                return Err(Box::new(error));
-            }
+            _ => target.product_tags.clone_from(&later.product_tags),
         }
     }
     Ok(())
 }
 
-/// Merges a later macro into an earlier one; `true` when the later one took its place or added to it.
+/// Merges a later macro into an earlier one.
 pub(crate) fn merge_macro(
     first: &mut MacroDef,
     later: &MacroDef,
     file: File<'_>,
-) -> Result<bool, Box<LoadError>> {
-    let id = &later.common.id;
-    match later
-        .common
-        .combine
-        .as_ref()
-        .map(|combine| combine.value.as_str())
-    {
+) -> Result<Outcome, Box<LoadError>> {
+    let combine = later.common.combine.as_ref();
+    let fail = |message: String, help: &str| {
+        let at = combine.map_or(later.common.id.at, |combine| combine.at);
+        let mut error = file.error(at, message);
+        error.help = Some(help.to_owned());
+        Err(Box::new(error))
+    };
+    match combine.map(|combine| combine.value.as_str()) {
         None => {
             let text = |def: &MacroDef| {
                 def.common
@@ -164,43 +194,32 @@ pub(crate) fn merge_macro(
                     .as_ref()
                     .map(|text| text.value.clone())
             };
-            if text(first) == text(later) && first.values == later.values {
-                return Ok(false);
-            }
-            let mut error = file.error(
-                id.at,
-                format!(
-                    "multiple definition with the same ID: `{}`; this one is ignored",
-                    id.value
-                ),
-            );
-            error.help =
-                Some("give it another id, or `combine: merge` or `combine: override`".to_owned());
-            Err(Box::new(error))
+            let same = text(first) == text(later) && first.values == later.values;
+            Ok(if same {
+                Outcome::Same
+            } else {
+                Outcome::Ignored
+            })
         }
         Some("merge") => match (&mut first.values, &later.values) {
             (Some(values), Some(more)) => {
-                for value in more {
-                    if !values.contains(value) {
-                        values.push(value.clone());
-                    }
-                }
-                Ok(true)
+                let known: rustc_hash::FxHashSet<String> = values.iter().cloned().collect();
+                values.extend(more.iter().filter(|value| !known.contains(*value)).cloned());
+                Ok(Outcome::Changed)
             }
-            _ => {
-                let mut error = file.error(id.at, "cannot merge expression");
-                error.help = Some("only macros with `values` can be merged".to_owned());
-                Err(Box::new(error))
-            }
+            _ => fail(
+                "cannot merge expression".to_owned(),
+                "only macros with `values` can be merged",
+            ),
         },
         Some("override") => {
             first.values.clone_from(&later.values);
             first.common.expression.clone_from(&later.common.expression);
-            Ok(true)
+            Ok(Outcome::Changed)
         }
-        Some(other) => Err(Box::new(file.error(
-            id.at,
+        Some(other) => fail(
             format!("`combine` can be `merge` or `override`, not `{other}`"),
-        ))),
+            "without it the first definition holds",
+        ),
     }
 }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// What [`crate::RuleSet::load`] reads.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
+    /// Policies that were pushed to the agent. They come before the files, and a default policy among them stands for the
+    /// file's.
+    pub remote: Vec<InternalPolicy>,
     /// The directory whose `*.policy` files are read; `None` reads none.
     pub policies_dir: Option<PathBuf>,
     /// More policy files, whatever their extension, and directories of `*.policy` files; read in this order after
@@ -17,7 +20,7 @@ pub struct LoadOptions {
     pub host: HostFacts,
     /// The agent version that `agent_version` constraints are checked against. Pre-release and build parts are dropped.
     pub agent_version: semver::Version,
-    /// The event types that this agent can deliver; a rule of another type is an error. `None`: every type the schema
+    /// The event types that are enabled; a rule of another type is an error. `None`: every type the schema
     /// has.
     pub event_types: Option<BTreeSet<String>>,
     /// Whether rules may act on processes (`kill`); such actions are errors where not.
@@ -30,6 +33,7 @@ pub const EMULATED_AGENT_VERSION: semver::Version = semver::Version::new(7, 83, 
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            remote: Vec::new(),
             policies_dir: None,
             paths: Vec::new(),
             internal: Vec::new(),

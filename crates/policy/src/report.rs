@@ -138,7 +138,11 @@ pub struct RuleReport {
     pub status: Status,
     /// Why it was left out.
     pub filter_type: Option<FilterType>,
-    /// Names of later policies that changed it.
+    /// The same in words, with what decided it.
+    pub filter_reason: Option<String>,
+    /// The policy with the rule of the same id that this definition was merged into; such a definition is no rule of its own.
+    pub merged_into: Option<String>,
+    /// Names of later policies that define it as well, changed or not.
     pub modified_by: Vec<String>,
     /// `key:value` tags.
     pub tags: Vec<String>,
@@ -161,6 +165,8 @@ pub struct MacroReport {
     pub status: Status,
     /// Why it was left out.
     pub filter_type: Option<FilterType>,
+    /// The same in words, with what decided it.
+    pub filter_reason: Option<String>,
     /// The line of the macro in its file, from 1.
     pub line: usize,
     /// What is wrong with it.
@@ -240,11 +246,12 @@ impl LoadReport {
         self.all_errors().next().is_some()
     }
 
-    /// How many rules are in force, were left out, and were rejected.
+    /// How many rules (what changes a rule of an earlier policy not counted) are in force, were left out, and were rejected.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for rule in self.policies.iter().flat_map(|policy| &policy.rules) {
             match rule.status {
+                Status::Loaded if rule.merged_into.is_some() => {}
                 Status::Loaded | Status::PartiallyLoaded => counts.loaded += 1,
                 Status::Filtered => counts.filtered += 1,
                 Status::Error => counts.rejected += 1,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_secl::Program;
+use atalaya_secl::model::FieldInfo;
 
 use crate::action::Action;
+use crate::yaml::Place;
 
 /// The policy that a rule came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +29,10 @@ pub struct PolicyInfo {
 #[derive(Debug)]
 pub struct Rule {
     pub(crate) index: usize,
-    /// The rule's own id.
+    /// The rule's own id. Where the file has one rule about all writes, each of the rules made of it has an id of its own.
     pub id: String,
+    /// The id in the policy file.
+    pub written_id: String,
     /// The `version` key.
     pub version: String,
     /// The `description` key: the title of its events.
@@ -57,7 +61,13 @@ pub struct Rule {
     pub limiter_token: Vec<String>,
     /// Higher goes first.
     pub priority: i64,
-    pub(crate) limiter_fields: Vec<atalaya_secl::model::FieldInfo>,
+    /// Where it stands in the file of its policy.
+    pub(crate) place: Place,
+    pub(crate) limiter_fields: Vec<FieldInfo>,
+    /// What its actions read.
+    pub(crate) action_fields: Vec<FieldInfo>,
+    /// Differs where the macros that it uses differ.
+    pub(crate) macros_hash: u64,
     pub(crate) program: Program,
 }
 

@@ -17,6 +17,8 @@ pub struct RuleSet {
     /// The rules of each bucket, in the same order.
     pub(crate) indexes: BTreeMap<String, RuleIndex>,
     pub(crate) variables: VariableTable,
+    /// What each macro says, for comparison with another load.
+    pub(crate) macros: BTreeMap<String, String>,
 }
 
 impl RuleSet {
@@ -146,12 +148,13 @@ impl RuleSet {
         approvers
     }
 
-    /// Every field that the rules of this event type read (or of all event types, for `None`), each once.
+    /// Every field that the rules of this event type and their actions read (or of all event types, for `None`), each once.
     pub fn fields(&self, event_type: Option<&str>) -> Vec<&FieldInfo> {
         let mut by_id = BTreeMap::new();
         for rule in &self.rules {
             if event_type.is_none_or(|wanted| wanted == rule.event_type) {
-                for field in rule.program.fields().iter().chain(&rule.limiter_fields) {
+                let fields = rule.program.fields().iter().chain(&rule.limiter_fields);
+                for field in fields.chain(&rule.action_fields) {
                     by_id.entry(field.id).or_insert(field);
                 }
             }

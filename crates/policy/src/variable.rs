@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use atalaya_secl::model::{EventView, OwnedValue, Type, Value};
-use atalaya_secl::{VariableId, VariableInfo, VariableScope, Variables};
+use atalaya_secl::model::{OwnedValue, Type};
+use atalaya_secl::{VariableId, VariableInfo, VariableScope};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -95,22 +95,5 @@ impl VariableScope for VariableTable {
 
     fn names(&self) -> Vec<String> {
         self.by_name.keys().cloned().collect()
-    }
-}
-
-/// All variables unset.
-impl Variables for VariableTable {
-    fn get(&self, id: VariableId, _: &dyn EventView) -> Value<'_> {
-        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        match self.defs.get(index).map(|def| (def.ty, def.list)) {
-            Some((Type::Bool, false)) => Value::Bool(false),
-            Some((Type::Int, false)) => Value::Int(0),
-            Some((Type::String, false)) => Value::Str("".into()),
-            // An address has no zero value that an event could not have: a list without members equals nothing.
-            Some((Type::Ip, _)) | None => Value::IpList([].as_slice().into()),
-            Some((Type::Bool, true)) => Value::BoolList([].as_slice().into()),
-            Some((Type::Int, true)) => Value::IntList([].as_slice().into()),
-            Some((Type::String, true)) => Value::StrList([].as_slice().into()),
-        }
     }
 }
