@@ -124,6 +124,7 @@ impl Worker {
                 atalaya_resolvers::complete_script(&header, &mut exec);
                 let data = EventData::Exec(ExecEvent {
                     syscall_path: exec.filename.clone(),
+                    ..ExecEvent::default()
                 });
                 (tree.exec(&header, &mut exec), data)
             }
@@ -190,6 +191,7 @@ impl Worker {
                 Arc::clone(process),
                 EventData::Exec(ExecEvent {
                     syscall_path: process.image.filename.clone(),
+                    ..ExecEvent::default()
                 }),
             );
             event.source = EventSource::Snapshot;

@@ -38,9 +38,20 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
 
 fn describe((entry, index): (&Entry, u16)) -> TokenStream {
     match entry {
-        Entry::Nested { ty, prefix, .. } => quote! {
-            <#ty as crate::fields::Fields>::describe(&mut |spec| into(spec.under(#prefix, #index)));
-        },
+        Entry::Nested {
+            ty,
+            prefix,
+            each,
+            unavailable,
+            ..
+        } => {
+            let each = each.then(|| quote!(.each()));
+            quote! {
+                <#ty as crate::fields::Fields>::describe(&mut |spec| {
+                    into(spec.without(#unavailable) #each .under(#prefix, #index));
+                });
+            }
+        }
         Entry::Leaf(leaf) => {
             let Leaf {
                 name,
@@ -49,8 +60,13 @@ fn describe((entry, index): (&Entry, u16)) -> TokenStream {
                 weight,
                 constants,
                 since,
+                unavailable,
                 ..
             } = &**leaf;
+            let validator = match &leaf.validator {
+                Some(validator) => quote!(::atalaya_secl::model::Validator::#validator),
+                None => quote!(::atalaya_secl::model::Validator::None),
+            };
             let text = match &leaf.text {
                 Some(kind) => quote!(::atalaya_secl::model::TextKind::#kind),
                 None => quote!(::atalaya_secl::model::TextKind::Plain),
@@ -65,6 +81,9 @@ fn describe((entry, index): (&Entry, u16)) -> TokenStream {
                     weight: #weight,
                     constants: #constants,
                     since: #since,
+                    validator: #validator,
+                    iterator: ::std::option::Option::None,
+                    unavailable: #unavailable,
                     path: ::std::vec![#index],
                 });
             }

@@ -27,9 +27,9 @@
 //!
 //! | attribute | keys |
 //! | --- | --- |
-//! | `#[field]` | `name`, `text` (`Path`, `Extension`, `DnsName`), `weight`, `constants` (name of the group its values come from), `since`, `doc` |
+//! | `#[field]` | `name`, `text` (`Path`, `Extension`, `DnsName`), `weight`, `constants` (name of the group its values come from), `since`, `doc`, `validator` (what it can be compared with: `Path`, `MaxLength(15)`), `unavailable` (why nothing fills it yet) |
 //! | `#[computed]` | the same, and `ty` (the type it yields) and `get` (`fn(&'a Self, Cx<'a>) -> T`) |
-//! | `#[nested]` | `prefix` |
+//! | `#[nested]` | `prefix`, `each` (the member is a list: the fields are those of an iterator, one value an element; its length is a computed `….length`), `unavailable` |
 //!
 //! A struct field may have several attributes (one value under two names); `doc` overrides the doc comment, of which the
 //! first paragraph is used. The derived `get` is a nested `match` on the field's path of indexes: no closures, no hashing.

@@ -22,6 +22,9 @@ pub(crate) enum Entry {
         member: Ident,
         ty: Box<Type>,
         prefix: String,
+        /// The member is a list: its entries have a value for each element.
+        each: bool,
+        unavailable: String,
     },
 }
 
@@ -36,6 +39,8 @@ pub(crate) struct Leaf {
     pub(crate) weight: u32,
     pub(crate) constants: String,
     pub(crate) since: String,
+    pub(crate) validator: Option<Expr>,
+    pub(crate) unavailable: String,
 }
 
 /// Where the value comes from.
@@ -65,6 +70,8 @@ impl Model {
                         member: member.clone(),
                         ty: Box::new(field.ty.clone()),
                         prefix: keys.prefix.unwrap_or_default(),
+                        each: keys.each,
+                        unavailable: keys.unavailable,
                     });
                 } else if attribute.path().is_ident("field") {
                     let keys = Keys::parse(attribute)?;
@@ -103,6 +110,9 @@ struct Keys {
     weight: u32,
     constants: String,
     since: String,
+    validator: Option<Expr>,
+    unavailable: String,
+    each: bool,
 }
 
 impl Keys {
@@ -115,6 +125,10 @@ impl Keys {
             let Some(key) = meta.path.get_ident().map(ToString::to_string) else {
                 return Err(meta.error("expected a key"));
             };
+            if key == "each" {
+                keys.each = true;
+                return Ok(());
+            }
             let value = meta.value()?;
             match key.as_str() {
                 "name" => keys.name = Some(value.parse::<LitStr>()?.value()),
@@ -125,6 +139,8 @@ impl Keys {
                 "ty" => keys.ty = Some(value.parse()?),
                 "get" => keys.get = Some(value.parse()?),
                 "text" => keys.text = Some(value.parse()?),
+                "validator" => keys.validator = Some(value.parse()?),
+                "unavailable" => keys.unavailable = value.parse::<LitStr>()?.value(),
                 "weight" => keys.weight = value.parse::<LitInt>()?.base10_parse()?,
                 _ => return Err(meta.error("unknown key")),
             }
@@ -154,6 +170,8 @@ impl Keys {
             weight: self.weight,
             constants: self.constants,
             since: self.since,
+            validator: self.validator,
+            unavailable: self.unavailable,
         })))
     }
 }

@@ -4,14 +4,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::file::File;
 use crate::process::Process;
 
-/// Tells the names of users and groups. Asked only when a rule or the output needs one.
+/// Tells the names of users and groups, and the digests of files. Asked only when a rule or the output needs one.
 pub trait Lookup: Send + Sync {
     /// The name of a user id, in the file system view of `process` (its container's `/etc/passwd`).
     fn user(&self, uid: u32, process: &Process) -> Option<Arc<str>>;
     /// The name of a group id, likewise.
     fn group(&self, gid: u32, process: &Process) -> Option<Arc<str>>;
+    /// The digests of a file's content as `algorithm:hex`, in the file system view of `process`; `None` where they cannot
+    /// be told, or not yet: then it is asked again.
+    fn hashes(&self, file: &File, process: &Process) -> Option<Vec<String>> {
+        let _ = (file, process);
+        None
+    }
 }
 
 /// A [`Lookup`] that knows nobody.

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use atalaya_secl::model::Type;
 
 use crate::constants::GROUPS;
-use crate::table::{EVENT_TYPES, Entry, Table};
+use crate::table::{Entry, Table};
+use crate::types::EVENT_TYPES;
 
 /// The field reference as markdown: event types, common fields, each event type's own fields, constants.
 #[must_use]
@@ -21,7 +22,7 @@ pub fn field_reference(table: &Table) -> String {
         let _ = writeln!(
             page,
             "| [`{name}`](#{name}) | {} | {} |",
-            event.category,
+            event.category.name(),
             event.doc,
             name = event.name
         );

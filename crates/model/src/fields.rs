@@ -1,9 +1,11 @@
 //! What `#[derive(Fields)]` implements, and the types it speaks in.
 
 use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use atalaya_secl::model::{TextKind, Type, Value};
+use atalaya_secl::model::{TextKind, Type, Validator, Value};
+use ipnet::IpNet;
 
 use crate::context::Context;
 use crate::process::Process;
@@ -15,6 +17,20 @@ pub struct Cx<'a> {
     pub context: &'a Context,
     /// The process that the field belongs to, or that caused the event.
     pub process: &'a Process,
+    /// The element that is asked for, where the field is one of an iterator.
+    pub index: usize,
+}
+
+impl<'a> Cx<'a> {
+    /// For fields that are under no iterator.
+    #[must_use]
+    pub fn new(context: &'a Context, process: &'a Process) -> Self {
+        Self {
+            context,
+            process,
+            index: 0,
+        }
+    }
 }
 
 /// One line of the table, with its name still relative to the struct it was derived for.
@@ -36,6 +52,12 @@ pub struct FieldSpec {
     pub constants: &'static str,
     /// The version of the reference agent that brought it, or empty.
     pub since: &'static str,
+    /// What it can be compared with.
+    pub validator: Validator,
+    /// The iterator it is under: one value an element.
+    pub iterator: Option<String>,
+    /// Why nothing fills it yet, or empty.
+    pub unavailable: &'static str,
     /// The indexes that lead to it.
     pub path: Vec<u16>,
 }
@@ -46,8 +68,30 @@ impl FieldSpec {
     pub fn under(mut self, prefix: &str, index: u16) -> Self {
         if !prefix.is_empty() {
             self.name = format!("{prefix}.{}", self.name);
+            if let Some(iterator) = &mut self.iterator {
+                *iterator = match iterator.as_str() {
+                    "" => prefix.to_owned(),
+                    inner => format!("{prefix}.{inner}"),
+                };
+            }
         }
         self.path.insert(0, index);
+        self
+    }
+
+    /// The same field of each element of a list.
+    #[must_use]
+    pub fn each(mut self) -> Self {
+        self.iterator = Some(String::new());
+        self
+    }
+
+    /// The same field, which nothing fills for this reason; unchanged when the reason is empty.
+    #[must_use]
+    pub fn without(mut self, reason: &'static str) -> Self {
+        if !reason.is_empty() {
+            self.unavailable = reason;
+        }
         self
     }
 }
@@ -80,6 +124,27 @@ impl<T: Fields> Fields for Option<T> {
     }
 }
 
+impl<T: Fields> Fields for Box<T> {
+    fn describe(into: &mut dyn FnMut(FieldSpec)) {
+        T::describe(into);
+    }
+
+    fn get<'a>(&'a self, path: &[u16], cx: Cx<'a>) -> Option<Value<'a>> {
+        (**self).get(path, cx)
+    }
+}
+
+/// The element that is asked for.
+impl<T: Fields> Fields for Vec<T> {
+    fn describe(into: &mut dyn FnMut(FieldSpec)) {
+        T::describe(into);
+    }
+
+    fn get<'a>(&'a self, path: &[u16], cx: Cx<'a>) -> Option<Value<'a>> {
+        self.as_slice().get(cx.index)?.get(path, cx)
+    }
+}
+
 /// A Rust type that a struct field can have and a rule can read.
 pub trait FieldValue {
     /// Its type in rules.
@@ -109,7 +174,7 @@ macro_rules! integers {
     )*};
 }
 
-integers!(u16, u32, u64, i32, i64);
+integers!(u8, u16, u32, u64, i32, i64);
 
 impl FieldValue for bool {
     const TYPE: Type = Type::Bool;
@@ -140,6 +205,30 @@ impl FieldValue for Vec<String> {
     }
 }
 
+impl FieldValue for Vec<i64> {
+    const TYPE: Type = Type::Int;
+    const LIST: bool = true;
+    fn value(&self) -> Value<'_> {
+        Value::IntList(Cow::Borrowed(self))
+    }
+}
+
+impl FieldValue for Vec<IpNet> {
+    const TYPE: Type = Type::Ip;
+    const LIST: bool = true;
+    fn value(&self) -> Value<'_> {
+        Value::IpList(Cow::Borrowed(self))
+    }
+}
+
+/// An address that may be unknown.
+impl FieldValue for Option<IpNet> {
+    const TYPE: Type = Type::Ip;
+    fn value(&self) -> Value<'_> {
+        self.map_or_else(|| zero(Type::Ip, false), Value::Ip)
+    }
+}
+
 impl<'a> IntoValue<'a> for i64 {
     fn into_value(self) -> Value<'a> {
         Value::Int(self)
@@ -158,9 +247,21 @@ impl<'a> IntoValue<'a> for &'a str {
     }
 }
 
+impl<'a> IntoValue<'a> for String {
+    fn into_value(self) -> Value<'a> {
+        Value::Str(Cow::Owned(self))
+    }
+}
+
 impl<'a> IntoValue<'a> for Arc<str> {
     fn into_value(self) -> Value<'a> {
         Value::Str(Cow::Owned(self.as_ref().to_owned()))
+    }
+}
+
+impl<'a> IntoValue<'a> for Vec<String> {
+    fn into_value(self) -> Value<'a> {
+        Value::StrList(Cow::Owned(self))
     }
 }
 
@@ -180,6 +281,7 @@ pub fn zero(ty: Type, list: bool) -> Value<'static> {
         (Type::Bool, true) => Value::BoolList(Cow::Borrowed(&[])),
         (Type::Int, true) => Value::IntList(Cow::Borrowed(&[])),
         (Type::String, true) => Value::StrList(Cow::Borrowed(&[])),
-        (Type::Ip, _) => Value::IpList(Cow::Borrowed(&[])),
+        (Type::Ip, false) => Value::Ip(IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED))),
+        (Type::Ip, true) => Value::IpList(Cow::Borrowed(&[])),
     }
 }

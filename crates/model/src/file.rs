@@ -1,6 +1,6 @@
 //! A file, as rules see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use atalaya_model_derive::Fields;
 
@@ -11,7 +11,7 @@ use crate::fields::Cx;
 #[derive(Debug, Clone, PartialEq, Default, Fields)]
 pub struct File {
     /// The file's absolute path, from the root of the mount namespace of the process that used it.
-    #[field(text = Path)]
+    #[field(text = Path, validator = Path)]
     #[computed(name = "path.length", ty = i64, get = File::path_length, doc = "The length of the path in bytes.")]
     #[computed(name = "name", ty = String, get = File::name_field, doc = "The last element of the file's path.")]
     #[computed(name = "name.length", ty = i64, get = File::name_length, doc = "The length of the name in bytes.")]
@@ -62,6 +62,45 @@ pub struct File {
     /// The type of the file's file system (`ext4`).
     #[field]
     pub filesystem: String,
+    /// The digests of the content, as `algorithm:hex`; set by who computes them, else asked of the
+    /// [`Lookup`](crate::Lookup) when they are first read.
+    #[computed(name = "hashes", ty = Vec<String>, get = File::hashes, weight = 999, doc = "The digests of the file's content, as `sha256:…`.")]
+    pub hashes: OnceLock<Vec<String>>,
+    /// Whether the file lies in the layer of an overlay that is written to, not in one it was mounted over.
+    #[field(unavailable = "overlay layers are not told apart yet")]
+    pub in_upper_layer: bool,
+    /// The package that the file came with.
+    #[nested(
+        prefix = "package",
+        unavailable = "files are not looked up in packages yet"
+    )]
+    pub package: Option<Arc<Package>>,
+}
+
+/// The package that a file came with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct Package {
+    /// The name of the package that the file came with.
+    #[field(weight = 999)]
+    pub name: String,
+    /// The package's whole version.
+    #[field(weight = 999)]
+    pub version: String,
+    /// The package's release: what counts how often one version was packed.
+    #[field(weight = 999)]
+    pub release: String,
+    /// The package's epoch: what goes before versions when they are compared.
+    #[field(weight = 999)]
+    pub epoch: u32,
+    /// The whole version of the source package that the package was built from.
+    #[field(weight = 999)]
+    pub source_version: String,
+    /// The release of that source package.
+    #[field(weight = 999)]
+    pub source_release: String,
+    /// The epoch of that source package.
+    #[field(weight = 999)]
+    pub source_epoch: u32,
 }
 
 impl From<FileFields> for File {
@@ -91,6 +130,7 @@ impl From<FileFields> for File {
             modification_time: file.mtime_ns,
             change_time: file.ctime_ns,
             filesystem: file.filesystem,
+            ..Self::default()
         }
     }
 }
@@ -133,6 +173,22 @@ impl File {
                 ),
             }
         }
+    }
+
+    /// The digests, where somebody computed them already.
+    #[must_use]
+    pub fn known_hashes(&self) -> &[String] {
+        self.hashes.get().map_or(&[], Vec::as_slice)
+    }
+
+    fn hashes<'a>(&'a self, cx: Cx<'a>) -> &'a [String] {
+        if self.hashes.get().is_none()
+            && let Some(hashes) = cx.context.lookup.hashes(self, cx.process)
+        {
+            // Whoever was first is right as well.
+            let _ = self.hashes.set(hashes);
+        }
+        self.known_hashes()
     }
 
     fn path_length(&self, _: Cx<'_>) -> i64 {

@@ -22,15 +22,15 @@ pub mod json;
 mod legacy;
 mod process;
 mod table;
-mod unavailable;
+mod types;
 
 pub use context::{Context, ENVS_WITH_VALUE, Lookup, NoLookup};
-pub use event::{
-    ChmodEvent, ChownEvent, Event, EventData, EventSource, ExecEvent, ExitCause, ExitEvent,
-    HeartbeatEvent, LinkEvent, MkdirEvent, OpenEvent, RenameEvent, RmdirEvent, UnlinkEvent,
-    UtimesEvent,
-};
+pub use event::*;
 pub use fields::{Cx, FieldSpec, FieldValue, Fields, IntoValue, zero};
-pub use file::File;
-pub use process::{Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process};
-pub use table::{Alias, Common, EVENT_TYPES, Entry, EventType, Root, Table, table as schema};
+pub use file::{File, Package};
+pub use process::{
+    Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process, SessionKind, Target,
+    UserSession,
+};
+pub use table::{Alias, Common, Entry, Root, Table, table as schema};
+pub use types::{Category, EVENT_TYPES, EventType, event_type};

@@ -9,13 +9,11 @@ use atalaya_secl::model::{
 };
 
 use crate::capture::CaptureKind;
-use crate::event::{
-    ChmodEvent, ChownEvent, ExecEvent, ExitEvent, HeartbeatEvent, LinkEvent, MkdirEvent, OpenEvent,
-    RenameEvent, RmdirEvent, UnlinkEvent, UtimesEvent,
-};
+use crate::event::PacketContext;
 use crate::fields::{FieldSpec, Fields};
 use crate::process::Process;
-use crate::{constants, legacy, unavailable};
+use crate::types::{EVENT_TYPES, PACKET_TYPES};
+use crate::{constants, legacy};
 
 /// Where a field is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub enum Root {
     Ancestors,
     /// What only this event type has.
     Data(CaptureKind),
+    /// From nowhere: it belongs to event types that nothing captures.
+    Declared,
 }
 
 /// The fields of the event itself.
@@ -41,6 +41,7 @@ pub enum Common {
     Origin,
     Os,
     Service,
+    Signature,
     Source,
     Timestamp,
     RuleTags,
@@ -56,6 +57,12 @@ pub struct Entry {
     pub root: Root,
     /// The only event type that has it.
     pub event: Option<&'static str>,
+    /// For a field that is no event type's own: the event types that have it; empty for all.
+    pub restricted_to: &'static [&'static str],
+    /// The iterator that it is under.
+    pub iterator: Option<IterId>,
+    /// Why nothing fills it.
+    pub unavailable: Option<String>,
     /// Which further spelling of the value must match too.
     pub alias: Alias,
 }
@@ -71,114 +78,13 @@ pub enum Alias {
     InvokedName,
 }
 
-/// An event type, as the table and the documentation know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventType {
-    /// Its name in rules.
-    pub name: &'static str,
-    /// What happened.
-    pub doc: &'static str,
-    /// `File`, `Process` or `Internal`.
-    pub category: &'static str,
-    /// The version of the reference agent that brought it; empty for what is ours.
-    pub since: &'static str,
-    /// The kind of record it is made of.
-    pub kind: CaptureKind,
-}
-
-/// The event types that rules can be written for.
-pub const EVENT_TYPES: [EventType; 12] = {
-    use CaptureKind as K;
-    const fn event(
-        kind: CaptureKind,
-        name: &'static str,
-        category: &'static str,
-        since: &'static str,
-        doc: &'static str,
-    ) -> EventType {
-        EventType {
-            name,
-            doc,
-            category,
-            since,
-            kind,
-        }
-    }
-    [
-        event(
-            K::Exec,
-            "exec",
-            "Process",
-            "7.27",
-            "A process executed a program.",
-        ),
-        event(K::Exit, "exit", "Process", "7.38", "A process ended."),
-        event(K::Open, "open", "File", "7.27", "A file was opened."),
-        event(
-            K::Chmod,
-            "chmod",
-            "File",
-            "7.27",
-            "A file's permission bits were changed.",
-        ),
-        event(
-            K::Chown,
-            "chown",
-            "File",
-            "7.27",
-            "A file's owner was changed.",
-        ),
-        event(
-            K::Unlink,
-            "unlink",
-            "File",
-            "7.27",
-            "A name of a file was removed.",
-        ),
-        event(
-            K::Rmdir,
-            "rmdir",
-            "File",
-            "7.27",
-            "A directory was removed.",
-        ),
-        event(K::Mkdir, "mkdir", "File", "7.27", "A directory was made."),
-        event(
-            K::Rename,
-            "rename",
-            "File",
-            "7.27",
-            "A file got another name.",
-        ),
-        event(
-            K::Link,
-            "link",
-            "File",
-            "7.27",
-            "A file got a further name.",
-        ),
-        event(
-            K::Utimes,
-            "utimes",
-            "File",
-            "7.27",
-            "A file's times were set.",
-        ),
-        event(
-            K::Heartbeat,
-            "heartbeat",
-            "Internal",
-            "",
-            "The sensor's proof of life: a kernel hook answered the agent.",
-        ),
-    ]
-};
-
 /// The table.
 #[derive(Debug)]
 pub struct Table {
     entries: Vec<Entry>,
     by_name: HashMap<String, FieldId>,
+    /// Their names, by id.
+    iterators: Vec<String>,
 }
 
 /// The table of this build.
@@ -187,76 +93,104 @@ pub fn table() -> &'static Table {
     TABLE.get_or_init(Table::build)
 }
 
-/// A field that is known by name only.
-fn unknown(name: &str) -> Option<FieldInfo> {
-    let reason = unavailable::reason(name)?;
-    Some(FieldInfo {
-        id: FieldId(u32::MAX),
-        name: Cow::Owned(name.to_owned()),
-        ty: Type::String,
-        list: false,
-        iterator: None,
-        text: TextKind::Plain,
-        weight: 0,
-        event: None,
-        validator: Validator::None,
-        unavailable: Some(Cow::Owned(reason)),
-    })
-}
-
-/// The only iterator so far.
+/// `process.ancestors`.
 const ANCESTORS: IterId = IterId(0);
 const ANCESTORS_NAME: &str = "process.ancestors";
+
+/// What all fields of one struct have in common.
+#[derive(Clone, Copy)]
+struct Place {
+    prefix: &'static str,
+    root: Root,
+    event: Option<&'static str>,
+    restricted_to: &'static [&'static str],
+}
+
+impl Place {
+    fn new(prefix: &'static str, root: Root) -> Self {
+        Self {
+            prefix,
+            root,
+            event: None,
+            restricted_to: &[],
+        }
+    }
+
+    /// The fields are those of one event type.
+    fn of(self, event: &'static str) -> Self {
+        Self {
+            event: Some(event),
+            ..self
+        }
+    }
+}
 
 impl Table {
     fn build() -> Self {
         let mut table = Self {
             entries: Vec::new(),
             by_name: HashMap::new(),
+            iterators: vec![ANCESTORS_NAME.to_owned()],
         };
         table.add_common();
-        table.add::<Process>("process", Root::Process, None);
-        table.add::<Process>("process.parent", Root::Parent, None);
-        table.add::<Process>(ANCESTORS_NAME, Root::Ancestors, None);
-        table.add::<Process>("exec", Root::Process, Some("exec"));
-        table.add::<Process>("exit", Root::Process, Some("exit"));
+        let process = Process::describe;
+        table.add(process, "", Place::new("process", Root::Process));
+        table.add(process, "", Place::new("process.parent", Root::Parent));
+        table.add(process, "", Place::new(ANCESTORS_NAME, Root::Ancestors));
+        table.add(process, "", Place::new("exec", Root::Process).of("exec"));
+        table.add(process, "", Place::new("exit", Root::Process).of("exit"));
         for event in EVENT_TYPES {
-            let root = Root::Data(event.kind);
-            let name = Some(event.name);
-            match event.kind {
-                CaptureKind::Exec => table.add::<ExecEvent>(event.name, root, name),
-                CaptureKind::Exit => table.add::<ExitEvent>(event.name, root, name),
-                CaptureKind::Open => table.add::<OpenEvent>(event.name, root, name),
-                CaptureKind::Chmod => table.add::<ChmodEvent>(event.name, root, name),
-                CaptureKind::Chown => table.add::<ChownEvent>(event.name, root, name),
-                CaptureKind::Unlink => table.add::<UnlinkEvent>(event.name, root, name),
-                CaptureKind::Rmdir => table.add::<RmdirEvent>(event.name, root, name),
-                CaptureKind::Mkdir => table.add::<MkdirEvent>(event.name, root, name),
-                CaptureKind::Rename => table.add::<RenameEvent>(event.name, root, name),
-                CaptureKind::Link => table.add::<LinkEvent>(event.name, root, name),
-                CaptureKind::Utimes => table.add::<UtimesEvent>(event.name, root, name),
-                CaptureKind::Heartbeat => table.add::<HeartbeatEvent>(event.name, root, name),
-                CaptureKind::Fork => {}
-            }
+            let root = event.kind.map_or(Root::Declared, Root::Data);
+            let reason = event.unavailable().unwrap_or_default();
+            let place = Place::new(event.name, root).of(event.name);
+            table.add(event.describe, &reason, place);
         }
+        let network = Place {
+            restricted_to: PACKET_TYPES,
+            ..Place::new("network", Root::Declared)
+        };
+        let reason = "no packets are captured by this version";
+        table.add(PacketContext::describe, reason, network);
         table
     }
 
-    fn add<T: Fields>(&mut self, prefix: &str, root: Root, event: Option<&'static str>) {
-        T::describe(&mut |mut spec| {
-            let alias = match (root, spec.name.as_str()) {
+    fn add(&mut self, describe: fn(&mut dyn FnMut(FieldSpec)), reason: &str, place: Place) {
+        describe(&mut |mut spec| {
+            let alias = match (place.root, spec.name.as_str()) {
                 (Root::Process | Root::Parent, "file.path") => Alias::InvokedPath,
                 (Root::Process | Root::Parent, "file.name") => Alias::InvokedName,
                 _ => Alias::None,
             };
-            spec.name = format!("{prefix}.{}", spec.name);
+            spec.name = format!("{}.{}", place.prefix, spec.name);
+            let iterator = match (place.root, &spec.iterator) {
+                (Root::Ancestors, _) => Some(ANCESTORS),
+                (_, Some(name)) => Some(self.iterator_id(&format!("{}.{name}", place.prefix))),
+                (_, None) => None,
+            };
+            let unavailable = match (reason, spec.unavailable) {
+                ("", "") => None,
+                ("", why) | (why, _) => Some(why.to_owned()),
+            };
             self.push(Entry {
                 spec,
-                root,
-                event,
+                root: place.root,
+                event: place.event,
+                restricted_to: place.restricted_to,
+                iterator,
+                unavailable,
                 alias,
             });
         });
+    }
+
+    /// The id of the iterator of this name, which gets one if it has none.
+    fn iterator_id(&mut self, name: &str) -> IterId {
+        let known = self.iterators.iter().position(|known| known == name);
+        let at = known.unwrap_or_else(|| {
+            self.iterators.push(name.to_owned());
+            self.iterators.len() - 1
+        });
+        IterId(u16::try_from(at).unwrap_or(u16::MAX))
     }
 
     fn add_common(&mut self) {
@@ -292,6 +226,12 @@ impl Table {
                 "The service of the process: `DD_SERVICE` of its environment or of the nearest ancestor's in the same container, else the configured one.",
             ),
             (
+                Common::Signature,
+                Type::String,
+                "event.signature",
+                "A mark of the process and its cgroup, made with a secret of the agent, that tells whether two events are of the same process.",
+            ),
+            (
                 Common::Source,
                 Type::String,
                 "event.source",
@@ -317,6 +257,7 @@ impl Table {
             ),
         ];
         for (common, ty, name, doc) in fields {
+            let unsigned = common == Common::Signature;
             self.push(Entry {
                 spec: FieldSpec {
                     name: name.to_owned(),
@@ -324,13 +265,19 @@ impl Table {
                     ty,
                     list: common == Common::RuleTags,
                     text: TextKind::Plain,
-                    weight: 0,
+                    weight: if unsigned { 500 } else { 0 },
                     constants: "",
                     since: "",
+                    validator: Validator::None,
+                    iterator: None,
+                    unavailable: "",
                     path: Vec::new(),
                 },
                 root: Root::Common(common),
                 event: None,
+                restricted_to: &[],
+                iterator: None,
+                unavailable: unsigned.then(|| "events are not signed by this version".to_owned()),
                 alias: Alias::None,
             });
         }
@@ -358,6 +305,17 @@ impl Table {
         ANCESTORS
     }
 
+    /// The names of the iterators, by id.
+    pub fn iterators(&self) -> &[String] {
+        &self.iterators
+    }
+
+    /// The field that tells how many elements an iterator has.
+    pub fn length_of(&self, iter: IterId) -> Option<FieldId> {
+        let name = self.iterators.get(usize::from(iter.0))?;
+        self.id(&format!("{name}.length"))
+    }
+
     /// The id of a field by its name, canonical or legacy.
     pub fn id(&self, name: &str) -> Option<FieldId> {
         self.by_name
@@ -369,26 +327,25 @@ impl Table {
 
 impl Schema for Table {
     fn field(&self, name: &str) -> Option<FieldInfo> {
-        let Some((id, entry)) = self.id(name).and_then(|id| Some((id, self.entry(id)?))) else {
-            let present = legacy::canonical(name).unwrap_or(Cow::Borrowed(name));
-            return unknown(&present);
-        };
+        let id = self.id(name)?;
+        let entry = self.entry(id)?;
         Some(FieldInfo {
             id,
             name: Cow::Owned(entry.spec.name.clone()),
             ty: entry.spec.ty,
             list: entry.spec.list,
-            iterator: (entry.root == Root::Ancestors).then_some(ANCESTORS),
+            iterator: entry.iterator,
             text: entry.spec.text,
             weight: entry.spec.weight,
             event: entry.event.map(Cow::Borrowed),
-            validator: Validator::None,
-            unavailable: None,
+            validator: entry.spec.validator,
+            unavailable: entry.unavailable.clone().map(Cow::Owned),
         })
     }
 
     fn iterator(&self, name: &str) -> Option<IterId> {
-        (name == ANCESTORS_NAME).then_some(ANCESTORS)
+        let at = self.iterators.iter().position(|known| known == name)?;
+        u16::try_from(at).ok().map(IterId)
     }
 
     fn constant(&self, name: &str) -> Option<Constant> {

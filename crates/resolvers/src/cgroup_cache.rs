@@ -60,6 +60,7 @@ impl CgroupCache {
                     Arc::new(Container {
                         id: id.clone(),
                         created_at: now,
+                        ..Container::default()
                     })
                 });
             Arc::clone(container)
@@ -71,6 +72,7 @@ impl CgroupCache {
                 inode: id,
                 created_at: now,
                 manager: placement.manager.name().to_owned(),
+                ..Cgroup::default()
             }),
             container,
         };

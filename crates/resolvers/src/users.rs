@@ -482,7 +482,7 @@ mod tests {
     fn a_process_that_has_ended_is_asked_for_by_its_ancestors() {
         let container = Some(Arc::new(atalaya_model::Container {
             id: "c".repeat(64),
-            created_at: 0,
+            ..atalaya_model::Container::default()
         }));
         let shell = Process {
             pid: std::process::id(),

@@ -8,7 +8,7 @@ const SECOND_LEVEL: [&str; 24] = [
 ];
 
 /// The registrable domain of a host name: `b.co.uk` of `a.b.co.uk`. A name with fewer labels is returned whole.
-pub(crate) fn root_domain(host: &str) -> &str {
+pub fn root_domain(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
     let mut dots = host
         .bytes()

@@ -27,6 +27,7 @@ mod variables;
 
 pub use ast::{ArithOp, CompareOp, Expr, ExprKind, LogicalOp, UnaryOp};
 pub use compile::{MacroSet, Scope, compile_condition, compile_expr, compile_rule};
+pub use domain::root_domain;
 pub use error::{Error, ErrorKind, nearest};
 pub use index::{Effort, RuleIndex, Scratch};
 pub use necessary::{Condition, Necessary, Target};

@@ -1,4 +1,5 @@
-//! What ptrace and prctl take. Those of one architecture only are here for x86-64.
+//! What ptrace and prctl take. The requests that only some architectures have are known on all of them, each with the
+//! number it has where it exists.
 
 use super::Group;
 
@@ -51,6 +52,20 @@ pub(crate) const PTRACE: Group = Group {
         ("PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG", 16912),
         ("PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG", 16913),
         ("PTRACE_SET_SYSCALL_INFO", 16914),
+        ("PTRACE_GETWMMXREGS", 18),
+        ("PTRACE_SETWMMXREGS", 19),
+        ("PTRACE_SET_SYSCALL", 23),
+        ("PTRACE_GETCRUNCHREGS", 25),
+        ("PTRACE_SETCRUNCHREGS", 26),
+        ("PTRACE_GETVFPREGS", 27),
+        ("PTRACE_SETVFPREGS", 28),
+        ("PTRACE_GETHBPREGS", 29),
+        ("PTRACE_SETHBPREGS", 30),
+        ("PTRACE_GETFDPIC", 31),
+        ("PTRACE_GETFDPIC_EXEC", 0),
+        ("PTRACE_GETFDPIC_INTERP", 1),
+        ("PTRACE_PEEKMTETAGS", 33),
+        ("PTRACE_POKEMTETAGS", 34),
     ],
 };
 

@@ -2,6 +2,7 @@
 //!
 //! Values are those of Linux's user-space headers. Capabilities are bit masks (`1 << CAP_…`), errors are negative.
 
+mod agent;
 mod bpf;
 mod control;
 mod dns;
@@ -62,6 +63,16 @@ pub const GROUPS: &[Group] = &[
     dns::DNS_QTYPES,
     dns::DNS_QCLASSES,
     dns::DNS_RESPONSES,
+    network::NETWORK_PROTOCOL_TYPES,
+    network::NETWORK_DIRECTIONS,
+    agent::SYSCTL_ACTIONS,
+    agent::USER_SESSION_TYPES,
+    agent::SSH_AUTH_METHOD,
+    agent::FILE_TYPE,
+    agent::ARCHITECTURE,
+    agent::ABI,
+    agent::COMPRESSION_TYPE,
+    agent::LINKAGE_TYPE,
 ];
 
 /// The constant with this name.

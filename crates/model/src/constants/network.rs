@@ -90,6 +90,7 @@ pub(crate) const L3_PROTOCOLS: Group = Group {
         ("ETH_P_8021_AH", 0x88e7),
         ("ETH_P_AFIUCV", 0xfbfb),
         ("ETH_P_8023_MIN", 0x600),
+        ("ETH_P_IPV6_HOP_BY_HOP", 0x0),
         ("ETH_P_8023", 0x1),
         ("ETH_P_8022", 0x4),
         ("ETH_P_WANPPP", 0x7),
@@ -225,4 +226,29 @@ pub(crate) const SOCKET_PROTOCOLS: Group = Group {
         ("IPPROTO_IPV6", 41),
         ("IPPROTO_ICMPV6", 58),
     ],
+};
+
+/// ICMP messages; those about neighbours exist only in version 6 and have its numbers under both names.
+pub(crate) const NETWORK_PROTOCOL_TYPES: Group = Group {
+    name: "Network Protocol Types",
+    all: &[
+        ("ICMP_ECHO_REQUEST", 8),
+        ("ICMP_ECHO_REPLY", 0),
+        ("ICMP_ROUTER_SOLICITATION", 10),
+        ("ICMP_ROUTER_ADVERTISEMENT", 9),
+        ("ICMP_NEIGHBOR_SOLICITATION", 135),
+        ("ICMP_NEIGHBOR_ADVERTISEMENT", 136),
+        ("ICMP_V6_ECHO_REQUEST", 128),
+        ("ICMP_V6_ECHO_REPLY", 129),
+        ("ICMP_V6_ROUTER_SOLICITATION", 133),
+        ("ICMP_V6_ROUTER_ADVERTISEMENT", 134),
+        ("ICMP_V6_NEIGHBOR_SOLICITATION", 135),
+        ("ICMP_V6_NEIGHBOR_ADVERTISEMENT", 136),
+    ],
+};
+
+/// Which way a packet went.
+pub(crate) const NETWORK_DIRECTIONS: Group = Group {
+    name: "Network directions",
+    all: &[("EGRESS", 1), ("INGRESS", 2)],
 };

@@ -22,6 +22,7 @@ pub struct OpenEvent {
     #[field(constants = "Open flags")]
     #[field(
         name = "syscall.flags",
+        weight = 900,
         doc = "The flags argument.",
         constants = "Open flags"
     )]
@@ -30,6 +31,7 @@ pub struct OpenEvent {
     #[field(name = "file.destination.mode", constants = "File mode constants")]
     #[field(
         name = "syscall.mode",
+        weight = 900,
         constants = "File mode constants",
         doc = "The mode argument."
     )]
@@ -38,7 +40,7 @@ pub struct OpenEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -53,6 +55,7 @@ pub struct ChmodEvent {
     #[computed(name = "file.destination.rights", ty = i64, get = ChmodEvent::rights, constants = "File mode constants", doc = "The new permission bits, with set-user-id, set-group-id and sticky.")]
     #[field(
         name = "syscall.mode",
+        weight = 900,
         constants = "File mode constants",
         doc = "The mode argument."
     )]
@@ -61,7 +64,7 @@ pub struct ChmodEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -80,18 +83,18 @@ pub struct ChownEvent {
     /// The id of the new owner; -1 where the call leaves it as it is.
     #[computed(name = "file.destination.uid", ty = i64, get = ChownEvent::uid)]
     #[computed(name = "file.destination.user", ty = String, get = ChownEvent::user, weight = 50, doc = "The name of the new owner; empty where the call leaves it as it is.")]
-    #[computed(name = "syscall.uid", ty = i64, get = ChownEvent::uid, doc = "The user id argument.")]
+    #[computed(name = "syscall.uid", weight = 900, ty = i64, get = ChownEvent::uid, doc = "The user id argument.")]
     pub uid: i32,
     /// The id of the new group; -1 where the call leaves it as it is.
     #[computed(name = "file.destination.gid", ty = i64, get = ChownEvent::gid)]
     #[computed(name = "file.destination.group", ty = String, get = ChownEvent::group, weight = 50, doc = "The name of the new group; empty where the call leaves it as it is.")]
-    #[computed(name = "syscall.gid", ty = i64, get = ChownEvent::gid, doc = "The group id argument.")]
+    #[computed(name = "syscall.gid", weight = 900, ty = i64, get = ChownEvent::gid, doc = "The group id argument.")]
     pub gid: i32,
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -135,16 +138,16 @@ pub struct UnlinkEvent {
     pub file: File,
     /// The flags argument.
     #[field(constants = "Unlink flags")]
-    #[field(name = "syscall.flags", constants = "Unlink flags")]
+    #[field(name = "syscall.flags", weight = 900, constants = "Unlink flags")]
     pub flags: u32,
     /// The directory that a relative path starts from: a file descriptor, or -100 (`AT_FDCWD`) for the working directory.
-    #[field(name = "syscall.dirfd")]
+    #[field(name = "syscall.dirfd", weight = 900)]
     pub dirfd: i32,
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -158,7 +161,7 @@ pub struct RmdirEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -173,6 +176,7 @@ pub struct MkdirEvent {
     #[computed(name = "file.destination.rights", ty = i64, get = MkdirEvent::rights, constants = "File mode constants", doc = "The permission bits asked for, with set-user-id, set-group-id and sticky, before the umask.")]
     #[field(
         name = "syscall.mode",
+        weight = 900,
         constants = "File mode constants",
         doc = "The mode argument."
     )]
@@ -181,7 +185,7 @@ pub struct MkdirEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 
@@ -206,10 +210,10 @@ pub struct RenameEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The old path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
     /// The new path argument as the caller gave it.
-    #[field(name = "syscall.destination.path")]
+    #[field(name = "syscall.destination.path", weight = 900)]
     pub syscall_destination: String,
 }
 
@@ -226,10 +230,10 @@ pub struct LinkEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
     /// The further path argument as the caller gave it.
-    #[field(name = "syscall.destination.path")]
+    #[field(name = "syscall.destination.path", weight = 900)]
     pub syscall_destination: String,
 }
 
@@ -247,7 +251,7 @@ pub struct UtimesEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
 }
 

@@ -1,9 +1,18 @@
 //! Events: what happened, who did it, and when.
 //!
-//! To add an event type: a struct in this folder, a variant of [`EventData`], a line in each of its `match`es.
+//! Every event type of the rule language has its struct in this folder, whether it is captured or not
+//! ([`EVENT_TYPES`](crate::EVENT_TYPES)). To capture one more: a [`CaptureKind`] in its line of the list, a variant of
+//! [`EventData`], a line in each of its `match`es.
 
+mod attributes;
+mod credentials;
 mod file;
+mod kernel;
+mod memory;
+mod mounts;
+mod network;
 mod process;
+mod process_target;
 mod view;
 
 use std::sync::{Arc, OnceLock};
@@ -12,12 +21,25 @@ use crate::capture::CaptureKind;
 use crate::context::Context;
 use crate::process::Process;
 
+pub use attributes::{ChdirEvent, XattrEvent};
+pub use credentials::{CapabilitiesEvent, CapsetEvent, PrctlEvent, SetgidEvent, SetuidEvent};
 pub(crate) use file::id_argument;
 pub use file::{
     ChmodEvent, ChownEvent, LinkEvent, MkdirEvent, OpenEvent, RenameEvent, RmdirEvent, UnlinkEvent,
     UtimesEvent,
 };
-pub use process::{ExecEvent, ExitCause, ExitEvent, HeartbeatEvent};
+pub use kernel::{
+    Argument, BpfEvent, CgroupWriteEvent, LoadModuleEvent, OnDemandEvent, SelinuxEvent,
+    SysctlEvent, UnloadModuleEvent, UnshareEvent,
+};
+pub use memory::{MmapEvent, MprotectEvent, SpliceEvent};
+pub use mounts::MountEvent;
+pub use network::{
+    AcceptEvent, Address, BindEvent, ConnectEvent, Device, DnsEvent, Endpoint, Flow, FlowEvent,
+    ImdsEvent, PacketContext, PacketEvent, PeerAddress, SetsockoptEvent, SocketEvent, Traffic,
+};
+pub use process::{ExecEvent, ExitCause, ExitEvent, FileMetadata, HeartbeatEvent};
+pub use process_target::{PtraceEvent, SetrlimitEvent, SignalEvent};
 
 /// Where an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,9 +165,7 @@ impl Event {
 
     /// The ancestors, nearest first; collected once, since rules ask for them by index.
     fn ancestors(&self) -> &[Arc<Process>] {
-        self.ancestors.get_or_init(|| {
-            let mut walk = self.process.ancestors();
-            std::iter::from_fn(|| walk.next_shared().cloned()).collect()
-        })
+        self.ancestors
+            .get_or_init(|| self.process.shared_ancestors())
     }
 }

@@ -9,8 +9,40 @@ use crate::fields::Cx;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
 pub struct ExecEvent {
     /// The path argument as the caller gave it.
-    #[field(name = "syscall.path")]
+    #[field(name = "syscall.path", weight = 900)]
     pub syscall_path: String,
+    /// What the content of the executed file is.
+    #[nested(prefix = "file.metadata", unavailable = "files are not examined yet")]
+    pub metadata: Option<Box<FileMetadata>>,
+}
+
+/// What a look into a file tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct FileMetadata {
+    /// The size of the file in bytes.
+    #[field(weight = 999)]
+    pub size: u64,
+    /// What kind of content the file has.
+    #[field(name = "type", constants = "FileType", weight = 999)]
+    pub file_type: u32,
+    /// Whether the file's content is a program that can be executed.
+    #[field(weight = 999)]
+    pub is_executable: bool,
+    /// The processor that the program was built for.
+    #[field(constants = "Architecture", weight = 999)]
+    pub architecture: u32,
+    /// Whether the program is one of 32 or 64 bits.
+    #[field(constants = "ABI", weight = 999)]
+    pub abi: u32,
+    /// Whether the program was packed with UPX.
+    #[field(weight = 999)]
+    pub is_upx_packed: bool,
+    /// How the content is compressed, where it is.
+    #[field(constants = "CompressionType", weight = 999)]
+    pub compression: u32,
+    /// Whether the program is a Go program whose names were hidden by garble.
+    #[field(weight = 999)]
+    pub is_garble_obfuscated: bool,
 }
 
 /// A process ended. Its other fields are those of the process.

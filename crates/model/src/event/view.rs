@@ -12,28 +12,28 @@ impl EventView for Event {
         let Some(entry) = table().entry(field) else {
             return Value::Bool(false);
         };
-        self.read(entry)
+        self.read(entry, 0)
             .unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list))
     }
 
     fn iter_len(&self, iter: IterId) -> usize {
         if iter == table().ancestors() {
-            self.process.parent.depth() as usize
-        } else {
-            0
+            return self.process.parent.depth() as usize;
+        }
+        match table().length_of(iter).map(|length| self.get(length)) {
+            Some(Value::Int(length)) => usize::try_from(length).unwrap_or(0),
+            _ => 0,
         }
     }
 
     fn get_at(&self, field: FieldId, index: usize) -> Option<Value<'_>> {
         let entry = table().entry(field)?;
-        if entry.root != Root::Ancestors {
-            return None;
-        }
-        let process = self.ancestors().get(index)?;
-        Some(
-            self.read_process(process, entry)
-                .unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list)),
-        )
+        let value = match entry.root {
+            Root::Ancestors => self.read_process(self.ancestors().get(index)?, entry),
+            _ if index >= self.iter_len(entry.iterator?) => return None,
+            _ => self.read(entry, index),
+        };
+        Some(value.unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list)))
     }
 
     /// The path, or name, that the program was started by where that is a symbolic link.
@@ -54,7 +54,7 @@ impl EventView for Event {
 }
 
 impl Event {
-    fn read<'a>(&'a self, entry: &Entry) -> Option<Value<'a>> {
+    fn read<'a>(&'a self, entry: &Entry, index: usize) -> Option<Value<'a>> {
         match entry.root {
             Root::Common(field) => Some(self.read_common(field)),
             Root::Process if entry.event.is_some_and(|event| event != self.event_type()) => None,
@@ -64,8 +64,8 @@ impl Event {
             Root::Data(kind) if kind == self.kind() => {
                 let path = &entry.spec.path;
                 let cx = Cx {
-                    context: &self.context,
-                    process: &self.process,
+                    index,
+                    ..Cx::new(&self.context, &self.process)
                 };
                 match &self.data {
                     EventData::Exec(event) => event.get(path, cx),
@@ -82,15 +82,12 @@ impl Event {
                     EventData::Heartbeat(event) => event.get(path, cx),
                 }
             }
-            Root::Data(_) => None,
+            Root::Data(_) | Root::Declared => None,
         }
     }
 
     fn read_process<'a>(&'a self, process: &'a Process, entry: &Entry) -> Option<Value<'a>> {
-        let cx = Cx {
-            context: &self.context,
-            process,
-        };
+        let cx = Cx::new(&self.context, process);
         process.get(&entry.spec.path, cx)
     }
 
@@ -101,6 +98,7 @@ impl Event {
             Common::Origin => Value::Str(self.context.origin.as_str().into()),
             Common::Os => Value::Str("linux".into()),
             Common::Service => Value::Str(self.service().into()),
+            Common::Signature => Value::Str("".into()),
             Common::Source => Value::Str(self.source.name().into()),
             Common::Timestamp => Value::Int(i64::try_from(self.time_ns).unwrap_or(i64::MAX)),
             // The event knows no rule: the compiler puts the rule's tags in the field's place.

@@ -12,7 +12,7 @@ use super::{AgentContext, AgentJson, Time, is_false, to_vec};
 use crate::constants::{open_flag_names, unlink_flag_names};
 use crate::event::{Event, EventData, id_argument};
 use crate::fields::Cx;
-use crate::table::EVENT_TYPES;
+use crate::types::{Category, event_type};
 
 const EACCES: i64 = 13;
 const EPERM: i64 = 1;
@@ -164,10 +164,7 @@ pub fn event_tags(event_type: &str, rule: &RuleContext<'_>) -> Vec<String> {
 
 impl<'a> EventJson<'a> {
     fn new(event: &'a Event, rule: &'a RuleContext<'a>, agent: &'a AgentContext) -> Self {
-        let cx = Cx {
-            context: &event.context,
-            process: &event.process,
-        };
+        let cx = Cx::new(&event.context, &event.process);
         let process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
         let usr = (!process.user.is_empty() || !process.group.is_empty()).then(|| UserJson {
             id: process.user.clone(),
@@ -222,12 +219,8 @@ impl<'a> EvtJson<'a> {
 }
 
 fn category(event: &Event) -> &'static str {
-    let found = EVENT_TYPES.iter().find(|known| known.kind == event.kind());
-    match found.map(|known| known.category) {
-        Some("File") => "File Activity",
-        Some("Process") => "Process Activity",
-        _ => "Kernel Activity",
-    }
+    let category = event_type(event.event_type()).map_or(Category::Kernel, |known| known.category);
+    category.activity()
 }
 
 /// The reference's three words.

@@ -158,7 +158,7 @@ impl<'a> ProcessJson<'a> {
 
     /// A process alone, with at most `limit` bytes of arguments and as many of environment; with 0, without these.
     fn one(process: &'a Process, context: &'a Context, scrubber: &Scrubber, limit: usize) -> Self {
-        let cx = Cx { context, process };
+        let cx = Cx::new(context, process);
         let image = &*process.image;
         let file = (!image.file.path.is_empty() || image.file.known).then_some(&image.file);
         let mut args = scrubber.args(image.args());

@@ -43,6 +43,18 @@ pub struct Creds {
     /// The permitted capabilities, as a bit mask.
     #[field(constants = "Kernel Capability constants")]
     pub cap_permitted: u64,
+    /// The capabilities that the process asked for since it began, granted or not, as a bit mask.
+    #[field(
+        constants = "Kernel Capability constants",
+        unavailable = "uses of capabilities are not followed yet"
+    )]
+    pub caps_attempted: u64,
+    /// The capabilities that the process asked for since it began and was granted, as a bit mask.
+    #[field(
+        constants = "Kernel Capability constants",
+        unavailable = "uses of capabilities are not followed yet"
+    )]
+    pub caps_used: u64,
 }
 
 impl From<Credentials> for Creds {
@@ -57,6 +69,7 @@ impl From<Credentials> for Creds {
             auid: creds.auid,
             cap_effective: creds.cap_effective,
             cap_permitted: creds.cap_permitted,
+            ..Self::default()
         }
     }
 }

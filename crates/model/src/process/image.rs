@@ -24,18 +24,18 @@ pub struct Image {
     /// The working directory at the time of the exec.
     pub cwd: String,
     /// The arguments, `argv[0]` included.
-    #[computed(name = "argv0", ty = String, get = Image::argv0_field, doc = "The first argument: what the caller says the program is called.")]
-    #[computed(name = "argv", ty = Vec<String>, get = Image::args_field, weight = 10, doc = "The arguments after the first one.")]
-    #[computed(name = "args", ty = String, get = Image::joined, weight = 20, doc = "The arguments after the first one, joined by blanks.")]
-    #[computed(name = "args_flags", ty = Vec<String>, get = Image::flags, weight = 20, doc = "The names of the flags among the arguments: `-la` gives `l`, `a` and `la`, `--all` gives `all`.")]
-    #[computed(name = "args_options", ty = Vec<String>, get = Image::options, weight = 20, doc = "The options with a value among the arguments, as `name=value`: of `--name=value`, `--name value`, `-n value`.")]
+    #[computed(name = "argv0", ty = String, get = Image::argv0_field, weight = 100, doc = "The first argument: what the caller says the program is called.")]
+    #[computed(name = "argv", ty = Vec<String>, get = Image::args_field, weight = 500, doc = "The arguments after the first one.")]
+    #[computed(name = "args", ty = String, get = Image::joined, weight = 500, doc = "The arguments after the first one, joined by blanks.")]
+    #[computed(name = "args_flags", ty = Vec<String>, get = Image::flags, weight = 500, doc = "The names of the flags among the arguments: `-la` gives `l`, `a` and `la`, `--all` gives `all`.")]
+    #[computed(name = "args_options", ty = Vec<String>, get = Image::options, weight = 500, doc = "The options with a value among the arguments, as `name=value`: of `--name=value`, `--name value`, `-n value`.")]
     pub argv: Vec<String>,
     /// Whether arguments are missing or cut.
     #[field]
     pub args_truncated: bool,
     /// The environment, as `NAME=value`.
-    #[field(name = "envp", weight = 10)]
-    #[computed(name = "envs", ty = Vec<String>, get = Image::envs, weight = 20, doc = "The names of the environment's variables; `NAME=value` for those that configuration lists.")]
+    #[field(name = "envp", weight = 100)]
+    #[computed(name = "envs", ty = Vec<String>, get = Image::envs, weight = 100, doc = "The names of the environment's variables; `NAME=value` for those that configuration lists.")]
     pub envp: Vec<String>,
     /// Whether variables are missing or cut.
     #[field]

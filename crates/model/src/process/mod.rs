@@ -8,6 +8,8 @@ mod args;
 mod creds;
 mod image;
 mod lineage;
+mod session;
+mod target;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ pub use creds::Creds;
 pub(crate) use creds::{group as group_name, user as user_name};
 pub use image::Image;
 pub use lineage::{Ancestors, Lineage, MAX_LINEAGE};
+pub use session::{SessionKind, UserSession};
+pub use target::Target;
 
 /// One node of the process tree. All times are nanoseconds since the Unix epoch, 0 when unknown.
 #[derive(Debug, Clone, Default, Fields)]
@@ -78,6 +82,12 @@ pub struct Process {
     /// The container, if it is in one.
     #[nested(prefix = "container")]
     pub container: Option<Arc<Container>>,
+    /// The session of the user that started it.
+    #[nested(
+        prefix = "user_session",
+        unavailable = "user sessions are not followed yet"
+    )]
+    pub user_session: Option<Arc<UserSession>>,
     /// The node before this one. As in the reference: for an exec, the node that the process was before; for a fork,
     /// the forking process's node. Set it with [`Process::set_parent`].
     pub parent: Lineage,
@@ -98,6 +108,12 @@ pub struct Cgroup {
     /// When the cgroup was made or, where that cannot be known, first seen (ns since the epoch).
     #[field]
     pub created_at: u64,
+    /// The id of the mount that the cgroup's directory was reached by.
+    #[field(
+        name = "file.mount_id",
+        unavailable = "the mount of the cgroup file system is not looked up"
+    )]
+    pub mount_id: u32,
     /// What manages it, for the output: `systemd`, `docker`, `containerd`, `cri-o`, `podman`, or empty.
     pub manager: String,
 }
@@ -111,6 +127,9 @@ pub struct Container {
     /// When the container was started or, where that cannot be known, first seen (ns since the epoch).
     #[field]
     pub created_at: u64,
+    /// The container's tags, as `key:value`.
+    #[field(weight = 9999, unavailable = "container tags are not collected yet")]
+    pub tags: Vec<String>,
 }
 
 impl Process {
@@ -126,6 +145,12 @@ impl Process {
     #[must_use]
     pub fn ancestors(&self) -> Ancestors<'_> {
         Ancestors::new(self)
+    }
+
+    /// The ancestors, nearest first, as they are shared.
+    pub(crate) fn shared_ancestors(&self) -> Box<[Arc<Self>]> {
+        let mut walk = self.ancestors();
+        std::iter::from_fn(|| walk.next_shared().cloned()).collect()
     }
 
     /// The service the process says it belongs to: `DD_SERVICE` of its environment, or of the nearest ancestor in the

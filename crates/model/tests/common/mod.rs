@@ -160,10 +160,12 @@ pub(crate) fn process() -> Arc<Process> {
             inode: 1234,
             created_at: START - 9000,
             manager: "docker".to_owned(),
+            ..Cgroup::default()
         }),
         container: Some(Arc::new(Container {
             id: "0123".to_owned(),
             created_at: START - 9000,
+            ..Container::default()
         })),
         ..Process::default()
     };
@@ -226,6 +228,7 @@ pub(crate) fn full_events() -> Vec<Event> {
     let mut data = vec![
         EventData::Exec(ExecEvent {
             syscall_path: "../link/script".to_owned(),
+            ..ExecEvent::default()
         }),
         EventData::Exit(ExitEvent::from(Exit { status: 11 | 0x80 })),
         EventData::Heartbeat(HeartbeatEvent { sequence: 9 }),

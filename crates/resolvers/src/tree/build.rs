@@ -125,6 +125,7 @@ impl ProcessTree {
             },
             cgroup: membership.cgroup,
             container: membership.container,
+            user_session: forker.user_session.clone(),
             parent: atalaya_model::Lineage::default(),
         };
         child.set_parent(Some(forker));
@@ -165,6 +166,9 @@ impl ProcessTree {
             image: Arc::new(Image::take(exec)),
             cgroup: membership.cgroup,
             container: membership.container,
+            user_session: parent
+                .as_ref()
+                .and_then(|parent| parent.user_session.clone()),
             parent: atalaya_model::Lineage::default(),
         };
         process.set_parent(parent);
@@ -223,6 +227,9 @@ impl ProcessTree {
             image,
             cgroup: membership.cgroup,
             container: membership.container,
+            user_session: parent
+                .as_ref()
+                .and_then(|parent| parent.user_session.clone()),
             parent: atalaya_model::Lineage::default(),
         };
         process.set_parent(parent);

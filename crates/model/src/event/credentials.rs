@@ -1,0 +1,109 @@
+//! Events of what a process may do.
+
+use std::sync::Arc;
+
+use atalaya_model_derive::Fields;
+
+use crate::fields::Cx;
+use crate::process::{group_name, user_name};
+
+/// A process changed its user ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct SetuidEvent {
+    /// The id of the process's user from now on.
+    #[field]
+    #[computed(name = "user", ty = String, get = SetuidEvent::user, weight = 50, doc = "The name of the process's user from now on.")]
+    pub uid: u32,
+    /// The id of the user that permissions are checked for from now on.
+    #[field]
+    #[computed(name = "euser", ty = String, get = SetuidEvent::euser, weight = 50, doc = "The name of the user that permissions are checked for from now on.")]
+    pub euid: u32,
+    /// The id of the user that file permissions are checked for from now on.
+    #[field]
+    #[computed(name = "fsuser", ty = String, get = SetuidEvent::fsuser, weight = 50, doc = "The name of the user that file permissions are checked for from now on.")]
+    pub fsuid: u32,
+}
+
+impl SetuidEvent {
+    fn user(&self, cx: Cx<'_>) -> Arc<str> {
+        user_name(self.uid, cx)
+    }
+
+    fn euser(&self, cx: Cx<'_>) -> Arc<str> {
+        user_name(self.euid, cx)
+    }
+
+    fn fsuser(&self, cx: Cx<'_>) -> Arc<str> {
+        user_name(self.fsuid, cx)
+    }
+}
+
+/// A process changed its group ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct SetgidEvent {
+    /// The id of the process's group from now on.
+    #[field]
+    #[computed(name = "group", ty = String, get = SetgidEvent::group, weight = 50, doc = "The name of the process's group from now on.")]
+    pub gid: u32,
+    /// The id of the group that permissions are checked for from now on.
+    #[field]
+    #[computed(name = "egroup", ty = String, get = SetgidEvent::egroup, weight = 50, doc = "The name of the group that permissions are checked for from now on.")]
+    pub egid: u32,
+    /// The id of the group that file permissions are checked for from now on.
+    #[field]
+    #[computed(name = "fsgroup", ty = String, get = SetgidEvent::fsgroup, weight = 50, doc = "The name of the group that file permissions are checked for from now on.")]
+    pub fsgid: u32,
+}
+
+impl SetgidEvent {
+    fn group(&self, cx: Cx<'_>) -> Arc<str> {
+        group_name(self.gid, cx)
+    }
+
+    fn egroup(&self, cx: Cx<'_>) -> Arc<str> {
+        group_name(self.egid, cx)
+    }
+
+    fn fsgroup(&self, cx: Cx<'_>) -> Arc<str> {
+        group_name(self.fsgid, cx)
+    }
+}
+
+/// A process changed its capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct CapsetEvent {
+    /// The effective capabilities from now on, as a bit mask.
+    #[field(constants = "Kernel Capability constants")]
+    pub cap_effective: u64,
+    /// The permitted capabilities from now on, as a bit mask.
+    #[field(constants = "Kernel Capability constants")]
+    pub cap_permitted: u64,
+}
+
+/// A process used capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct CapabilitiesEvent {
+    /// The capabilities the process asked for since it began, granted or not, as a bit mask.
+    #[field(constants = "Kernel Capability constants")]
+    pub attempted: u64,
+    /// The capabilities the process asked for since it began and was granted, as a bit mask.
+    #[field(constants = "Kernel Capability constants")]
+    pub used: u64,
+}
+
+/// The `prctl` system call was made.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct PrctlEvent {
+    /// What was asked for.
+    #[field(constants = "PrCtl Options")]
+    pub option: u32,
+    /// The name that the thread gave itself (`PR_SET_NAME` only).
+    #[field]
+    pub new_name: String,
+    /// Whether that name is longer than what was captured.
+    #[field]
+    pub is_name_truncated: bool,
+    /// What the call returned: 0 or what was asked for, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}

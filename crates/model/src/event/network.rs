@@ -1,0 +1,342 @@
+//! Events of sockets.
+
+use atalaya_model_derive::Fields;
+use atalaya_secl::root_domain;
+use ipnet::IpNet;
+
+use crate::fields::Cx;
+use crate::file::length;
+
+/// The address of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct Address {
+    /// The family of the address: `AF_INET`, `AF_INET6`, `AF_UNIX`.
+    #[field(constants = "Network Address Family constants")]
+    pub family: u16,
+    /// The IP address.
+    #[field]
+    pub ip: Option<IpNet>,
+    /// Whether the address is one of the public internet, not of a private network.
+    #[field]
+    pub is_public: bool,
+    /// The port.
+    #[field]
+    pub port: u16,
+}
+
+/// The address of the other side, and what it is called.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct PeerAddress {
+    /// The address.
+    #[nested]
+    pub address: Address,
+    /// The names that DNS answers gave the address; empty when none was seen.
+    #[field(name = "hostname", text = DnsName)]
+    #[computed(name = "hostname.length", ty = i64, get = PeerAddress::names, doc = "How many names DNS answers gave the address.")]
+    #[computed(name = "hostname.root_domain", ty = Vec<String>, get = PeerAddress::root_domains, text = DnsName, doc = "The domains that somebody registered, of those names: `example.co.uk` of `www.example.co.uk`.")]
+    pub hostnames: Vec<String>,
+}
+
+impl PeerAddress {
+    fn names(&self, _: Cx<'_>) -> i64 {
+        i64::try_from(self.hostnames.len()).unwrap_or(i64::MAX)
+    }
+
+    fn root_domains(&self, _: Cx<'_>) -> Vec<String> {
+        self.hostnames
+            .iter()
+            .map(|name| root_domain(name).to_owned())
+            .collect()
+    }
+}
+
+/// A socket accepted a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct AcceptEvent {
+    /// The address of the side that connected.
+    #[nested(prefix = "addr")]
+    pub addr: PeerAddress,
+    /// What the call returned: a file descriptor, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}
+
+/// A socket was given an address of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct BindEvent {
+    /// The address.
+    #[nested(prefix = "addr")]
+    pub addr: Address,
+    /// The protocol of the socket.
+    #[field(constants = "L4 protocols")]
+    pub protocol: u16,
+    /// What the call returned: 0, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}
+
+/// A socket was connected to an address.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct ConnectEvent {
+    /// The address.
+    #[nested(prefix = "addr")]
+    pub addr: PeerAddress,
+    /// The protocol of the socket.
+    #[field(constants = "L4 protocols")]
+    pub protocol: u16,
+    /// What the call returned: 0, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}
+
+/// A socket was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct SocketEvent {
+    /// The family of addresses the socket speaks to.
+    #[field(constants = "Socket domains")]
+    pub domain: u16,
+    /// What kind of socket it is: a stream, datagrams, raw.
+    #[field(name = "type", constants = "Socket types")]
+    pub socket_type: u16,
+    /// The protocol of the socket; 0 for the one that goes with its kind.
+    #[field(constants = "Socket protocols")]
+    pub protocol: u16,
+    /// What the call returned: a file descriptor, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}
+
+/// An option of a socket was set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct SetsockoptEvent {
+    /// The layer that the option belongs to.
+    #[field(constants = "SetSockopt Levels")]
+    pub level: u32,
+    /// The option.
+    #[field(name = "optname", constants = "SetSockopt Options")]
+    pub option: u32,
+    /// The family of addresses of the socket.
+    #[field(constants = "Socket domains")]
+    pub socket_family: u16,
+    /// What kind of socket it is.
+    #[field(constants = "Socket types")]
+    pub socket_type: u16,
+    /// The protocol of the socket.
+    #[field(constants = "Socket protocols")]
+    pub socket_protocol: u16,
+    /// The number of instructions of the packet filter that is attached (`SO_ATTACH_FILTER` only).
+    #[field]
+    pub filter_len: u32,
+    /// That filter's instructions as text (`SO_ATTACH_FILTER` only).
+    #[field(weight = 999)]
+    pub filter_instructions: String,
+    /// The SHA-256 digest of that filter (`SO_ATTACH_FILTER` only).
+    #[field(weight = 999)]
+    pub filter_hash: String,
+    /// Whether that filter is longer than what was captured (`SO_ATTACH_FILTER` only).
+    #[field]
+    pub is_filter_truncated: bool,
+    /// The numbers that the filter's instructions compare with (`SO_ATTACH_FILTER` only).
+    #[field(weight = 999)]
+    pub used_immediates: Vec<i64>,
+    /// What the call returned: 0, or a negative error.
+    #[field(constants = "Error constants")]
+    pub retval: i64,
+}
+
+/// One end of a packet's or flow's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct Endpoint {
+    /// The IP address.
+    #[field]
+    pub ip: Option<IpNet>,
+    /// Whether the address is one of the public internet, not of a private network.
+    #[field]
+    pub is_public: bool,
+    /// The port.
+    #[field]
+    pub port: u16,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct Device {
+    /// The name of the network interface.
+    #[field]
+    pub ifname: String,
+    /// The inode number of the network namespace the interface is in.
+    #[field]
+    pub netns: u32,
+}
+
+/// A packet's way and size.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct PacketContext {
+    /// The interface it went through.
+    #[nested(prefix = "device")]
+    pub device: Device,
+    /// Where it came from.
+    #[nested(prefix = "source")]
+    pub source: Endpoint,
+    /// Where it went.
+    #[nested(prefix = "destination")]
+    pub destination: Endpoint,
+    /// The protocol of the network layer.
+    #[field(constants = "L3 protocols")]
+    pub l3_protocol: u16,
+    /// The protocol of the transport layer.
+    #[field(constants = "L4 protocols")]
+    pub l4_protocol: u16,
+    /// Whether the packet came in or went out.
+    #[field(name = "network_direction", constants = "Network directions")]
+    pub direction: u32,
+    /// The size of the packet in bytes.
+    #[field]
+    pub size: u32,
+    /// The kind of ICMP message.
+    #[field(name = "type", constants = "Network Protocol Types")]
+    pub icmp_type: u32,
+}
+
+/// A packet passed that a rule's filter asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct PacketEvent {
+    /// Its way and size; also `network.*`.
+    #[nested]
+    pub packet: PacketContext,
+    /// The filter that the packet passed, in the language of `pcap-filter(7)`.
+    #[field(validator = PacketFilter)]
+    pub filter: String,
+    /// The version of TLS that the packet speaks.
+    #[field(name = "tls.version")]
+    pub tls_version: u16,
+}
+
+/// A question was asked of a name server, or answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct DnsEvent {
+    /// The packet; `network.*`.
+    pub packet: PacketContext,
+    /// The number that the answer carries as well.
+    #[field]
+    pub id: u16,
+    /// The name that was asked for.
+    #[field(name = "question.name", text = DnsName)]
+    #[computed(name = "question.name.length", ty = i64, get = DnsEvent::name_length, doc = "The length of that name in bytes.")]
+    #[computed(name = "question.name.root_domain", ty = String, get = DnsEvent::root_domain, text = DnsName, doc = "The domain that somebody registered, of that name: `example.co.uk` of `www.example.co.uk`.")]
+    pub name: String,
+    /// The kind of record that was asked for.
+    #[field(name = "question.type", constants = "DNS qtypes")]
+    pub question_type: u16,
+    /// The class of record that was asked for.
+    #[field(name = "question.class", constants = "DNS qclasses")]
+    pub question_class: u16,
+    /// The size of the question in bytes.
+    #[field(name = "question.length")]
+    pub size: u16,
+    /// How many questions the packet asks.
+    #[field(name = "question.count")]
+    pub count: u16,
+    /// What the server answered: that it succeeded, or how it failed.
+    #[field(name = "response.code", constants = "DNS Responses")]
+    pub code: u8,
+    /// The addresses in the answer.
+    #[field(name = "response.ips")]
+    pub ips: Vec<IpNet>,
+    /// The names in the answer that the name is an alias of.
+    #[field(name = "response.cnames", text = DnsName)]
+    pub cnames: Vec<String>,
+}
+
+impl DnsEvent {
+    fn name_length(&self, _: Cx<'_>) -> i64 {
+        length(&self.name)
+    }
+
+    fn root_domain<'a>(&'a self, _: Cx<'a>) -> &'a str {
+        root_domain(&self.name)
+    }
+}
+
+/// A cloud provider's metadata service was asked, or answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct ImdsEvent {
+    /// The packet; `network.*`.
+    pub packet: PacketContext,
+    /// Whether it is a `request` or a `response`.
+    #[field(name = "type")]
+    pub kind: String,
+    /// The cloud provider whose service it is.
+    #[field]
+    pub cloud_provider: String,
+    /// What was asked for.
+    #[field]
+    pub url: String,
+    /// The `Host` header of the request.
+    #[field]
+    pub host: String,
+    /// The `User-Agent` header of the request.
+    #[field]
+    pub user_agent: String,
+    /// The `Server` header of the response.
+    #[field]
+    pub server: String,
+    /// Whether the request carries a token, as the second version of AWS's service demands.
+    #[field(name = "aws.is_imds_v2")]
+    pub aws_is_v2: bool,
+    /// The kind of the credentials that AWS's service handed out.
+    #[field(name = "aws.security_credentials.type")]
+    pub aws_credentials: String,
+}
+
+/// What went over a network interface in the last while.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
+pub struct FlowEvent {
+    /// The interface.
+    #[nested(prefix = "device")]
+    pub device: Device,
+    /// The flows.
+    #[nested(prefix = "flows", each)]
+    #[computed(name = "flows.length", ty = i64, get = FlowEvent::flows, doc = "The number of flows.")]
+    pub flows: Vec<Flow>,
+}
+
+impl FlowEvent {
+    fn flows(&self, _: Cx<'_>) -> i64 {
+        i64::try_from(self.flows.len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The packets between two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct Flow {
+    /// This end.
+    #[nested(prefix = "source")]
+    pub source: Endpoint,
+    /// The other end.
+    #[nested(prefix = "destination")]
+    pub destination: Endpoint,
+    /// The protocol of the network layer.
+    #[field(constants = "L3 protocols")]
+    pub l3_protocol: u16,
+    /// The protocol of the transport layer.
+    #[field(constants = "L4 protocols")]
+    pub l4_protocol: u16,
+    /// What came in.
+    #[nested(prefix = "ingress")]
+    pub ingress: Traffic,
+    /// What went out.
+    #[nested(prefix = "egress")]
+    pub egress: Traffic,
+}
+
+/// How much went one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
+pub struct Traffic {
+    /// The number of bytes that went this way.
+    #[field]
+    pub data_size: u64,
+    /// The number of packets that went this way.
+    #[field]
+    pub packet_count: u64,
+}
