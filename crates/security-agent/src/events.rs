@@ -3,10 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use atalaya_api::proto::{GetEventStreamParams, SecurityEventMessage};
 use atalaya_api::{Client, sanitize_json};
+use tonic::Streaming;
 
 use crate::cli::{answer, connect};
 use crate::line::{Style, render};
@@ -21,16 +23,9 @@ pub(crate) async fn run(socket: &Path, json: bool, color: bool) -> Result<ExitCo
     };
     // The first time a probe that is not there is an error; later it is one that restarts.
     let mut client = connect(socket).await?;
+    let mut opened = open(&mut client).await?;
     loop {
-        let params = GetEventStreamParams {
-            consumer: String::new(),
-            live: true,
-        };
-        let opened = client.events.get_event_stream(params).await;
-        let mut stream = opened
-            .map_err(|e| answer("cannot get events", &e))?
-            .into_inner();
-        while let Ok(Some(message)) = stream.message().await {
+        while let Ok(Some(message)) = opened.message().await {
             if message.missed > 0 {
                 eprintln!(
                     "({} events were missed: this reader is too slow)",
@@ -43,9 +38,27 @@ pub(crate) async fn run(socket: &Path, json: bool, color: bool) -> Result<ExitCo
             }
         }
         eprintln!("(system-probe went away; waiting for it)");
-        client = Client::connect_patiently(socket, |_, _| {}).await;
+        opened = loop {
+            client = Client::connect_patiently(socket, |_, _| {}).await;
+            match open(&mut client).await {
+                Ok(stream) => break stream,
+                // It was still the one that goes away.
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        };
         eprintln!("(connected again)");
     }
+}
+
+async fn open(client: &mut Client) -> Result<Streaming<SecurityEventMessage>> {
+    let params = GetEventStreamParams {
+        consumer: String::new(),
+        live: true,
+    };
+    let opened = client.events.get_event_stream(params).await;
+    Ok(opened
+        .map_err(|e| answer("cannot get events", &e))?
+        .into_inner())
 }
 
 #[derive(Clone, Copy)]
