@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use atalaya_api::{Sanitized, sanitize_json};
 use atalaya_config::Config;
+use atalaya_policy::Lint;
 
 use super::load::Files;
 use super::{count, lines, report, verdict};
@@ -43,9 +44,7 @@ pub(crate) fn run(args: &Args, config: &Config) -> Result<ExitCode> {
         out(&format!("{}\n", sanitize_json(&text)));
     } else {
         out(&report::text(&loaded, args.verbose));
-        for lint in &loaded.report.lints {
-            eprintln!("Warning: {}\n", lines(&lint.render()));
-        }
+        lints(&loaded.report.lints, args.verbose);
     }
     let report = &loaded.report;
     let errors: Vec<_> = report.all_errors().map(|e| lines(&e.render())).collect();
@@ -61,4 +60,18 @@ pub(crate) fn run(args: &Args, config: &Config) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(code)
+}
+
+/// So many remarks are shown where not all are asked for.
+const SOME: usize = 10;
+
+fn lints(lints: &[Lint], all: bool) {
+    let shown = if all { lints.len() } else { SOME };
+    for lint in lints.iter().take(shown) {
+        eprintln!("Warning: {}\n", lines(&lint.render()));
+    }
+    let more = lints.len().saturating_sub(shown);
+    if more > 0 {
+        eprintln!("({}: --verbose shows all)\n", count(more, "more warning"));
+    }
 }

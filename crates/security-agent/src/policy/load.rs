@@ -57,6 +57,7 @@ pub(crate) fn load(dir: Option<&Path>, paths: &[PathBuf], config: &Config) -> Re
         policies_dir: dir.map(Path::to_owned),
         paths: paths.to_owned(),
         host: host_facts(config),
+        agent_version: config.policies_agent_version.get().clone(),
         ..LoadOptions::default()
     };
     let (rules, report) = RuleSet::load(atalaya_model::schema(), &options);

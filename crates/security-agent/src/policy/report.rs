@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use anyhow::Result;
 use atalaya_api::Sanitized;
+use atalaya_model::capture::CaptureKind;
 use atalaya_policy::{Approvers, FilterType, PolicyReport, RuleReport, RuleSet, Status};
 use serde_json::{Value, json};
 
@@ -29,10 +30,15 @@ pub(super) fn text(loaded: &LoadedFiles, verbose: bool) -> String {
     for policy in &report.policies {
         policy_text(&mut text, policy, verbose);
     }
-    if loaded.rules.event_types().next().is_some() {
+    let types: Vec<_> = loaded
+        .rules
+        .event_types()
+        .filter(|name| CaptureKind::from_name(name).is_some())
+        .collect();
+    if !types.is_empty() {
         text.push_str("\nWhat the kernel passes to the rules\n");
     }
-    for event_type in loaded.rules.event_types() {
+    for event_type in types {
         event_type_text(&mut text, &loaded.rules, event_type, verbose);
     }
     text
@@ -85,18 +91,24 @@ fn policy_text(text: &mut String, policy: &PolicyReport, verbose: bool) {
             |_| String::new(),
         );
     }
-    let unavailable: Vec<_> = policy
+    let not_here = |rule: &&RuleReport| is_of_missing_event(rule);
+    let missing: Vec<_> = policy.rules.iter().filter(not_here).collect();
+    let types: BTreeSet<&str> = missing
+        .iter()
+        .filter_map(|rule| rule.event_type.as_deref())
+        .collect();
+    let types = types.into_iter().collect::<Vec<_>>().join(", ");
+    let title = format!("never match, event not available here ({types})");
+    listed(text, &title, &missing, verbose, |rule| {
+        rule.unavailable.join("; ")
+    });
+    let partly: Vec<_> = policy
         .rules
         .iter()
-        .filter(|rule| !rule.unavailable.is_empty())
+        .filter(|rule| !rule.unavailable.is_empty() && !is_of_missing_event(rule))
         .collect();
-    let mut what: BTreeSet<&str> = BTreeSet::new();
-    for rule in &unavailable {
-        what.extend(rule.event_type.as_deref());
-    }
-    let what = what.into_iter().collect::<Vec<_>>().join(", ");
-    let title = format!("not or not wholly available here ({what})");
-    listed(text, &title, &unavailable, verbose, |rule| {
+    let title = "read fields that are not available here";
+    listed(text, title, &partly, verbose, |rule| {
         rule.unavailable.join("; ")
     });
     let idle: Vec<_> = policy
@@ -106,7 +118,7 @@ fn policy_text(text: &mut String, policy: &PolicyReport, verbose: bool) {
         .collect();
     listed(
         text,
-        "with actions that this build does not execute",
+        "have actions that this build does not execute",
         &idle,
         verbose,
         |rule| rule.not_executed.join(", "),
@@ -120,6 +132,13 @@ fn reason(filter: Option<FilterType>) -> &'static str {
         Some(FilterType::Disabled) => "`disabled`",
         None => "for another reason",
     }
+}
+
+/// Whether the rule's events cannot be seen by this build at all.
+fn is_of_missing_event(rule: &RuleReport) -> bool {
+    rule.unavailable
+        .iter()
+        .any(|why| why.starts_with("event not available"))
 }
 
 /// `    12 rules left out: …`, or, in full, a line a rule.
@@ -200,7 +219,8 @@ fn values(approvers: &Approvers) -> String {
         (approvers.basenames.len(), "name"),
     ] {
         if number > 0 {
-            parts.push(format!("one of {}", count(number, thing)));
+            let one_of = if number == 1 { "" } else { "one of " };
+            parts.push(format!("{one_of}{}", count(number, thing)));
         }
     }
     match approvers.directories.len() {
