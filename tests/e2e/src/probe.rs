@@ -76,9 +76,10 @@ impl Setup {
         self
     }
 
-    /// Adds a policy file.
+    /// Adds a policy file. `{work}` stands for the directory that the test acts in.
     pub fn policy(mut self, name: &str, text: &str) -> Self {
-        self.policies.push((name.into(), text.into()));
+        let text = text.replace("{work}", &self.work().to_string_lossy());
+        self.policies.push((name.into(), text));
         self
     }
 
@@ -220,6 +221,12 @@ impl Probe {
     /// A path in the directory that tests act in.
     pub fn path(&self, name: &str) -> String {
         self.work().join(name).to_string_lossy().into_owned()
+    }
+
+    /// Writes a policy file anew. `{work}` stands for the directory that the test acts in.
+    pub fn write_policy(&self, name: &str, text: &str) {
+        let text = text.replace("{work}", &self.work().to_string_lossy());
+        std::fs::write(self.dir().join("policies").join(name), text).expect("a policy");
     }
 
     /// The configuration file.

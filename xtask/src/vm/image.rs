@@ -184,9 +184,12 @@ pub(crate) fn add_suite(payload: &mut Payload) -> Result<()> {
         payload.add_as(test, &format!("suites/{name}"));
     }
     payload.add_as(&crate::util::root().join("policies"), "policies");
-    let schema = crate::util::root().join("../shared/reference/backend_linux.schema.json");
-    if schema.exists() {
-        payload.add_as(&schema, "backend_linux.schema.json");
+    // What the tests compare with, where it is at hand.
+    for name in ["backend_linux.schema.json", "default.policy"] {
+        let file = crate::util::root().join("../shared/reference").join(name);
+        if file.exists() {
+            payload.add_as(&file, &format!("reference/{name}"));
+        }
     }
     Ok(())
 }
@@ -250,7 +253,8 @@ pub(crate) fn suite_script(tier: &str, arguments: &[String]) -> String {
         .collect();
     format!(
         "export ATALAYA_BIN_DIR=/work/bin ATALAYA_E2E_SLOW=8 ATALAYA_POLICIES=/work/policies\n\
-         export ATALAYA_SCHEMA=/work/backend_linux.schema.json RUST_BACKTRACE=1\n\
+         export ATALAYA_SCHEMA=/work/reference/backend_linux.schema.json RUST_BACKTRACE=1\n\
+         export ATALAYA_REFERENCE_POLICY=/work/reference/default.policy\n\
          export ATALAYA_E2E_TIER={tier} DD_EVENT_MONITORING_CONFIG_HOOK_TIER={tier}\n\
          status=0\n\
          for suite in /work/suites/*; do $suite --test-threads=1{arguments} || status=1; done\n\

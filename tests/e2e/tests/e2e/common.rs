@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use atalaya_e2e::{Helper, at, has_args, text};
+use atalaya_e2e::{Helper, Probe, at, has_args, text};
 use serde_json::Value;
 
 /// Checks the parts that every file event of a successful call has.
@@ -148,3 +149,41 @@ pub(crate) fn string(value: &str) -> String {
 
 /// `AT_FDCWD`.
 pub(crate) const CWD: &str = "i:-100";
+
+/// Runs a shell script in the directory that the test acts in.
+pub(crate) fn shell(probe: &Probe, script: &str) {
+    let output = Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(probe.work())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{script}: {output:?}");
+}
+
+/// Where the v2 cgroup hierarchy is.
+pub(crate) fn cgroup2() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|words| words.get(2) == Some(&"cgroup2"))
+        .map(|words| PathBuf::from(words[1]))
+}
+
+/// Runs a shell script in a cgroup, which is made and removed. Whether that worked.
+pub(crate) fn in_cgroup(group: &Path, script: &str) -> bool {
+    if std::fs::create_dir_all(group).is_err() {
+        return false;
+    }
+    let script = format!("echo $$ > '{}/cgroup.procs'; {script}", group.display());
+    let status = Command::new("sh").args(["-ec", &script]).status().unwrap();
+    remove_group(group);
+    status.success()
+}
+
+/// A cgroup can be removed a moment after its last process ended.
+pub(crate) fn remove_group(path: &Path) {
+    atalaya_e2e::wait_for(std::time::Duration::from_secs(2), || {
+        std::fs::remove_dir(path).ok()
+    });
+}

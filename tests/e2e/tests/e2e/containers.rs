@@ -1,11 +1,10 @@
 //! Mounts, roots and cgroups that are not the host's.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use atalaya_e2e::{Helper, Setup, skip, text};
 
-use crate::common::{make_file, string, tiny_program};
+use crate::common::{cgroup2, make_file, remove_group, string, tiny_program};
 
 /// Runs a shell script in a mount namespace of its own, so that no mount is left.
 fn in_own_mounts(script: &str) -> bool {
@@ -125,16 +124,6 @@ fn an_overlay() {
     }
 }
 
-/// Where the v2 cgroup hierarchy is.
-fn cgroup2() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|words| words.get(2) == Some(&"cgroup2"))
-        .map(|words| PathBuf::from(words[1]))
-}
-
 #[test]
 fn a_container_by_its_cgroup() {
     let id = format!("{:x}", std::process::id()).repeat(64)[..64].to_owned();
@@ -185,11 +174,4 @@ fn a_container_by_its_cgroup() {
         text(&event, "/process/cgroup/id").contains(&id),
         "{event:#}"
     );
-}
-
-/// A cgroup can be removed a moment after its last process ended.
-fn remove_group(path: &Path) {
-    atalaya_e2e::wait_for(std::time::Duration::from_secs(2), || {
-        std::fs::remove_dir(path).ok()
-    });
 }

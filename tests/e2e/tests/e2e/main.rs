@@ -2,6 +2,7 @@
 //! One file a topic.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod actions;
 mod cli;
 mod common;
 mod compat;
@@ -12,9 +13,12 @@ mod exec;
 mod files;
 mod files_names;
 mod hostile;
+mod limits;
 mod losses;
 mod names;
 mod policy;
+mod reference;
+mod reload;
 mod schema;
 mod selftest;
 mod shipped;
@@ -23,3 +27,4 @@ mod socket;
 mod start;
 mod stop;
 mod uring;
+mod variables;
