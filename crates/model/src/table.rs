@@ -11,7 +11,7 @@ use atalaya_secl::model::{
 use crate::capture::CaptureKind;
 use crate::event::PacketContext;
 use crate::fields::{FieldSpec, Fields};
-use crate::process::Process;
+use crate::process::{Process, Words};
 use crate::types::{EVENT_TYPES, PACKET_TYPES};
 use crate::{constants, legacy};
 
@@ -65,6 +65,8 @@ pub struct Entry {
     pub unavailable: Option<String>,
     /// Which further spelling of the value must match too.
     pub alias: Alias,
+    /// What it is made of when asked for.
+    pub(crate) words: Option<Words>,
 }
 
 /// A further spelling of a value: how the program was started, where that was through a symbolic link.
@@ -156,6 +158,14 @@ impl Table {
 
     fn add(&mut self, describe: fn(&mut dyn FnMut(FieldSpec)), reason: &str, place: Place) {
         describe(&mut |mut spec| {
+            let of_process = matches!(place.root, Root::Process | Root::Parent | Root::Ancestors);
+            let words = match spec.name.as_str() {
+                "args" if of_process => Some(Words::Joined),
+                "args_flags" if of_process => Some(Words::Flags),
+                "args_options" if of_process => Some(Words::Options),
+                "envs" if of_process => Some(Words::Envs),
+                _ => None,
+            };
             let alias = match (place.root, spec.name.as_str()) {
                 (Root::Process | Root::Parent, "file.path") => Alias::InvokedPath,
                 (Root::Process | Root::Parent, "file.name") => Alias::InvokedName,
@@ -179,6 +189,7 @@ impl Table {
                 iterator,
                 unavailable,
                 alias,
+                words,
             });
         });
     }
@@ -279,6 +290,7 @@ impl Table {
                 iterator: None,
                 unavailable: unsigned.then(|| "events are not signed by this version".to_owned()),
                 alias: Alias::None,
+                words: None,
             });
         }
     }

@@ -1,6 +1,6 @@
 //! How the rule engine reads an event.
 
-use atalaya_secl::model::{EventView, FieldId, IterId, Value};
+use atalaya_secl::model::{EventView, FieldId, Item, IterId, Value};
 
 use crate::event::{Event, EventData, EventSource};
 use crate::fields::{Cx, Fields, zero};
@@ -44,16 +44,72 @@ impl EventView for Event {
             Root::Parent => self.process.parent.parent()?,
             _ => return None,
         };
-        let spelling = match entry.alias {
-            Alias::None => None,
-            Alias::InvokedPath => process.image.invoked_path(),
-            Alias::InvokedName => process.image.invoked_name(),
+        spelling(process, entry).map(|text| Value::Str(text.into()))
+    }
+
+    /// Without the lists that [`Self::get`] and [`Self::get_at`] make of ancestors, arguments and environment: an event that no
+    /// rule matches must not cost memory.
+    fn any(
+        &self,
+        field: FieldId,
+        iter: Option<IterId>,
+        test: &mut dyn FnMut(Item<'_>) -> bool,
+    ) -> bool {
+        let Some(entry) = table().entry(field) else {
+            return false;
         };
-        spelling.map(|text| Value::Str(text.into()))
+        match (entry.root, iter) {
+            (Root::Process, _) if entry.event.is_none_or(|event| event == self.event_type()) => {
+                self.any_of_process(&self.process, entry, test)
+                    || spelling(&self.process, entry).is_some_and(|text| test(Item::Str(text)))
+            }
+            (Root::Parent, _) => match self.process.parent.parent() {
+                Some(parent) => {
+                    self.any_of_process(parent, entry, test)
+                        || spelling(parent, entry).is_some_and(|text| test(Item::Str(text)))
+                }
+                None => zero(entry.spec.ty, entry.spec.list).any(test),
+            },
+            (Root::Ancestors, _) => self
+                .process
+                .ancestors()
+                .any(|process| self.any_of_process(process, entry, test)),
+            (_, None) => self.get(field).any(test),
+            (_, Some(iter)) => (0..self.iter_len(iter))
+                .map_while(|at| self.get_at(field, at))
+                .any(|value| value.any(test)),
+        }
+    }
+}
+
+/// How the program was started, where that was through a symbolic link and the field is one that this can be asked of.
+fn spelling<'a>(process: &'a Process, entry: &Entry) -> Option<&'a str> {
+    match entry.alias {
+        Alias::None => None,
+        Alias::InvokedPath => process.image.invoked_path(),
+        Alias::InvokedName => process.image.invoked_name(),
     }
 }
 
 impl Event {
+    fn any_of_process(
+        &self,
+        process: &Process,
+        entry: &Entry,
+        test: &mut dyn FnMut(Item<'_>) -> bool,
+    ) -> bool {
+        match entry.words {
+            Some(words) => {
+                let mut test = |text: &str| test(Item::Str(text));
+                process.image.any_word(words, &self.context, &mut test)
+            }
+            None => self
+                .read_process(process, entry)
+                .unwrap_or_else(|| zero(entry.spec.ty, entry.spec.list))
+                .any(test),
+        }
+    }
+
     fn read<'a>(&'a self, entry: &Entry, index: usize) -> Option<Value<'a>> {
         match entry.root {
             Root::Common(field) => Some(self.read_common(field)),

@@ -5,24 +5,31 @@ use std::collections::BTreeSet;
 /// The names of the flags: short ones one by one and, where they are several, together; long ones by name. What has a
 /// value (`=`) is an option, not a flag.
 pub(crate) fn flags(args: &[String]) -> Vec<String> {
-    let mut flags = Vec::new();
-    for arg in args {
-        let Some((name, short)) = option_name(arg) else {
-            continue;
-        };
-        if short && name.chars().all(|c| c.is_ascii_alphanumeric()) {
-            flags.extend(name.chars().map(String::from));
-        }
-        if !name.contains('=') && name.chars().count() > 1 {
-            flags.push(name.to_owned());
-        }
-    }
-    flags
+    collect(|test| any_flag(args, test))
+}
+
+/// Whether the test holds for any of the [`flags`].
+pub(crate) fn any_flag(args: &[String], test: &mut dyn FnMut(&str) -> bool) -> bool {
+    args.iter()
+        .filter_map(|arg| option_name(arg))
+        .any(|(name, short)| {
+            let letters = if short && name.chars().all(|c| c.is_ascii_alphanumeric()) {
+                name
+            } else {
+                ""
+            };
+            (0..letters.len()).any(|at| letters.get(at..=at).is_some_and(&mut *test))
+                || !name.contains('=') && name.chars().nth(1).is_some() && test(name)
+        })
 }
 
 /// The options with a value, as `name=value`.
 pub(crate) fn options(args: &[String]) -> Vec<String> {
-    let mut options = Vec::new();
+    collect(|test| any_option(args, test))
+}
+
+/// Whether the test holds for any of the [`options`].
+pub(crate) fn any_option(args: &[String], test: &mut dyn FnMut(&str) -> bool) -> bool {
     let mut args = args.iter().peekable();
     while let Some(arg) = args.next() {
         let Some((name, _)) = option_name(arg) else {
@@ -31,13 +38,59 @@ pub(crate) fn options(args: &[String]) -> Vec<String> {
         if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             continue;
         }
-        if name.contains('=') {
-            options.push(name.to_owned());
+        let found = if name.contains('=') {
+            test(name)
         } else if let Some(value) = args.next_if(|next| !next.starts_with('-')) {
-            options.push(format!("{name}={value}"));
+            with_joined([name, value].into_iter(), "=", &mut *test)
+        } else {
+            false
+        };
+        if found {
+            return true;
         }
     }
-    options
+    false
+}
+
+fn collect(any: impl FnOnce(&mut dyn FnMut(&str) -> bool) -> bool) -> Vec<String> {
+    let mut all = Vec::new();
+    any(&mut |text| {
+        all.push(text.to_owned());
+        false
+    });
+    all
+}
+
+/// How long a text is put together on the stack.
+const ON_STACK: usize = 1024;
+
+/// Calls `f` with the words joined, without an allocation for what is not unusually long.
+pub(crate) fn with_joined<'a, R>(
+    words: impl Iterator<Item = &'a str> + Clone,
+    between: &str,
+    f: impl FnOnce(&str) -> R,
+) -> R {
+    let mut buffer = [0; ON_STACK];
+    let mut length = 0;
+    let mut fits = true;
+    for (number, word) in words.clone().enumerate() {
+        for part in [if number == 0 { "" } else { between }, word] {
+            match buffer.get_mut(length..length + part.len()) {
+                Some(room) => {
+                    room.copy_from_slice(part.as_bytes());
+                    length += part.len();
+                }
+                None => fits = false,
+            }
+        }
+        if !fits {
+            break;
+        }
+    }
+    match buffer.get(..length).map(std::str::from_utf8) {
+        Some(Ok(joined)) if fits => f(joined),
+        _ => f(&words.collect::<Vec<_>>().join(between)),
+    }
 }
 
 /// What stands after one or two dashes, and whether it was one.
@@ -53,11 +106,35 @@ fn option_name(arg: &str) -> Option<(&str, bool)> {
 /// Names of variables, with the value for those in `with_value`.
 pub(crate) fn env_names(envp: &[String], with_value: &BTreeSet<String>) -> Vec<String> {
     envp.iter()
-        .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if !with_value.contains(name) => name.to_owned(),
-            _ => pair.clone(),
-        })
+        .map(|pair| env_name(pair, with_value).to_owned())
         .collect()
+}
+
+/// The name of one variable, with the value if it is in `with_value`.
+pub(crate) fn env_name<'a>(pair: &'a str, with_value: &BTreeSet<String>) -> &'a str {
+    match pair.split_once('=') {
+        Some((name, _)) if !contains(with_value, name) => name,
+        _ => pair,
+    }
+}
+
+/// For a few names, which mostly differ in length, looking at each is faster than searching in order.
+fn contains(names: &BTreeSet<String>, name: &str) -> bool {
+    if names.len() > 16 {
+        names.contains(name)
+    } else {
+        names.iter().any(|known| known == name)
+    }
+}
+
+/// Whether [`clean`] would change nothing.
+pub(crate) fn is_clean(path: &str) -> bool {
+    path.starts_with('/')
+        && (path.len() == 1
+            || path
+                .split('/')
+                .skip(1)
+                .all(|element| !matches!(element, "" | "." | "..")))
 }
 
 /// `path` from `cwd`, without `.`, `..` and double slashes; `None` where it cannot be made absolute.
@@ -128,6 +205,28 @@ mod tests {
             env_names(&envp, &with_value),
             ["PATH=/bin", "SECRET", "NOVALUE", "EMPTY"]
         );
+    }
+
+    #[test]
+    fn words_are_joined() {
+        for length in [0, 1, 500, 1019, 1020, 1021, 1024, 5000] {
+            let long = "é".repeat(length / 2) + &"x".repeat(length % 2);
+            let words = ["ab", &long, "c"];
+            with_joined(words.into_iter(), " ", |joined| {
+                assert_eq!(joined, words.join(" "), "{length}");
+            });
+        }
+        with_joined([].into_iter(), " ", |joined| assert_eq!(joined, ""));
+    }
+
+    #[test]
+    fn what_is_clean_stays() {
+        for path in [
+            "/", "/a", "/a/b", "/a/", "/a//b", "/a/./b", "/..", "", "a", "//", "/.a/..b",
+        ] {
+            let same = clean("", path).is_some_and(|clean| clean == path);
+            assert_eq!(is_clean(path), same, "{path}");
+        }
     }
 
     #[test]

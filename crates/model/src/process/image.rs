@@ -54,6 +54,19 @@ pub struct Derived {
     invoked: OnceLock<Option<String>>,
 }
 
+/// A field that is made of an image's arguments or environment when it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// `args`.
+    Joined,
+    /// `args_flags`.
+    Flags,
+    /// `args_options`.
+    Options,
+    /// `envs`.
+    Envs,
+}
+
 impl Image {
     /// The image that an exec record tells of; takes the record's strings.
     pub fn take(exec: &mut Exec) -> Self {
@@ -101,12 +114,15 @@ impl Image {
     /// link. Rules on the file's path and name match it too.
     #[must_use]
     pub fn invoked_path(&self) -> Option<&str> {
-        self.derived
-            .invoked
-            .get_or_init(|| {
-                args::clean(&self.cwd, &self.filename).filter(|path| *path != self.file.path)
-            })
-            .as_deref()
+        let path = if args::is_clean(&self.filename) {
+            Some(self.filename.as_str())
+        } else {
+            self.derived
+                .invoked
+                .get_or_init(|| args::clean(&self.cwd, &self.filename))
+                .as_deref()
+        };
+        path.filter(|path| *path != self.file.path)
     }
 
     /// The last element of [`Self::invoked_path`], where it is another than the file's own.
@@ -115,6 +131,26 @@ impl Image {
         self.invoked_path()
             .map(basename)
             .filter(|name| *name != self.file.name())
+    }
+
+    /// Whether the test holds for any of the texts that the field yields, without the list that [`Fields::get`] makes.
+    ///
+    /// [`Fields::get`]: crate::fields::Fields::get
+    pub(crate) fn any_word(
+        &self,
+        words: Words,
+        context: &Context,
+        test: &mut dyn FnMut(&str) -> bool,
+    ) -> bool {
+        match words {
+            Words::Joined => args::with_joined(self.args().iter().map(String::as_str), " ", test),
+            Words::Flags => args::any_flag(self.args(), test),
+            Words::Options => args::any_option(self.args(), test),
+            Words::Envs => self
+                .envp
+                .iter()
+                .any(|pair| test(args::env_name(pair, &context.envs_with_value))),
+        }
     }
 
     fn argv0_field<'a>(&'a self, _: Cx<'a>) -> &'a str {

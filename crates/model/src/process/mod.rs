@@ -21,6 +21,7 @@ use crate::fields::Cx;
 pub use creds::Creds;
 pub(crate) use creds::{group as group_name, user as user_name};
 pub use image::Image;
+pub(crate) use image::Words;
 pub use lineage::{Ancestors, Lineage, MAX_LINEAGE};
 pub use session::{SessionKind, UserSession};
 pub use target::Target;
