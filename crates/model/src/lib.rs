@@ -5,6 +5,7 @@
 //!   language; [`schema`] is the table of all of them, and [`Event`] implements
 //!   [`EventView`](atalaya_secl::model::EventView) over it.
 //! - [`constants`]: the names that rules may use for numbers.
+//! - [`ValueEvent`]: an event made of values, to try rules on.
 //! - [`json`]: the one serializer of events.
 //! - [`docs`]: the field reference, and what is missing of the reference agent's.
 //!
@@ -23,6 +24,7 @@ mod legacy;
 mod process;
 mod table;
 mod types;
+mod values;
 
 pub use context::{Context, ENVS_WITH_VALUE, Lookup, NoLookup};
 pub use event::*;
@@ -34,3 +36,4 @@ pub use process::{
 };
 pub use table::{Alias, Common, Entry, Root, Table, table as schema};
 pub use types::{Category, EVENT_TYPES, EventType, event_type};
+pub use values::{ValueError, ValueEvent};

@@ -4,7 +4,7 @@
 //! is immutable once shared; when something changes (credentials, comm, the thread that acts) the owner of the tree makes
 //! a changed copy. Copies are cheap: what is large ([`Image`], [`Cgroup`]) is shared.
 
-mod args;
+pub(crate) mod args;
 mod creds;
 mod image;
 mod lineage;
