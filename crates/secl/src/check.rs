@@ -150,8 +150,17 @@ impl Checker<'_> {
     }
 
     fn arith(&mut self, op: ArithOp, left: &Expr, right: &Expr) -> Result<Operand, Error> {
+        let (left_span, right_span) = (left.span, right.span);
         let left = self.number(left)?;
         let right = self.number(right)?;
+        // Each pair of elements would count, and the time for three lists would be the product of their lengths.
+        if left.num.many() && right.num.many() {
+            let message = format!("`{}` between two lists", op.symbol());
+            return Err(Error::new(
+                ErrorKind::Operator(message),
+                left_span.to(right_span),
+            ));
+        }
         let num = match (left.num, right.num) {
             (Num::Const(left), Num::Const(right)) => Num::Const(arith(op, left, right)),
             // `open.flags & O_RDONLY`: no bit at all, whatever the value.

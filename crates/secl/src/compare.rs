@@ -33,21 +33,25 @@ impl Checker<'_> {
         };
         let pred = match (left, right) {
             (left, Operand::List(list)) => {
-                in_list(op, positive, left, left_span, list, right_span)?
+                self.in_list(op, positive, left, left_span, list, right_span)?
             }
-            // `192.0.0.0/8 in field` and the like: a list on the left comes from a macro.
-            (Operand::List(List::Ips(nets)), Operand::IpSource(source)) => {
-                ip_in(positive, source, nets)
+            // A list on the left comes from a macro: `NAMES in process.argv`.
+            (Operand::List(list), right) => {
+                self.in_list(op, positive, right, right_span, list, left_span)?
+            }
+            (_, right) if matches!(positive, In | AllIn) && is_scalar(&right) => {
+                let message = format!("`{}` needs a list on the right, found {found}", op.symbol());
+                return Err(Error::ty(message, right_span).help("compare single values with =="));
             }
             (Operand::Bool(left), Operand::Bool(right)) if matches!(positive, Eq | In | AllIn) => {
                 bool_eq(left, right)
             }
             (Operand::Int(left), Operand::Int(right)) => {
-                ints(op, positive, left, right, right_span)?
+                self.ints(op, positive, (left, left_span), (right, right_span))?
             }
             (Operand::Text(literal), Operand::Str(source)) if positive != Match => {
                 text_op(op, positive, right_span)?;
-                text(&source, vec![(literal, left_span)])?
+                self.text(op, &source, vec![(literal, left_span)])?
             }
             (Operand::Text(_), Operand::Str(_)) | (Operand::Str(_), Operand::Str(_))
                 if positive == Match =>
@@ -61,7 +65,11 @@ impl Checker<'_> {
             }
             (Operand::Str(source), Operand::Text(literal)) => {
                 text_op(op, positive, right_span)?;
-                text(&source, vec![(as_pattern(positive, literal), right_span)])?
+                self.text(
+                    op,
+                    &source,
+                    vec![(as_pattern(positive, literal), right_span)],
+                )?
             }
             (Operand::Text(left), Operand::Text(right)) => {
                 text_op(op, positive, right_span)?;
@@ -74,6 +82,9 @@ impl Checker<'_> {
             }
             (Operand::Str(left), Operand::Str(right)) => {
                 text_op(op, positive, right_span)?;
+                for (source, span) in [(&left, left_span), (&right, right_span)] {
+                    self.validate_dynamic(source, span)?;
+                }
                 let fold = [&left, &right]
                     .iter()
                     .any(|side| side.text_kind() == TextKind::DnsName);
@@ -113,12 +124,185 @@ impl Checker<'_> {
             Pred::not(pred)
         })
     }
+
+    fn ints(
+        &self,
+        op: CompareOp,
+        positive: CompareOp,
+        (left, left_span): (IntOperand, Span),
+        (right, right_span): (IntOperand, Span),
+    ) -> Result<Pred, Error> {
+        // `10 in process.list.key`
+        let positive = if matches!(positive, In | AllIn) {
+            Eq
+        } else {
+            positive
+        };
+        if positive == Match {
+            let message = format!("`{}` between integers", op.symbol());
+            return Err(Error::new(ErrorKind::Operator(message), right_span));
+        }
+        for (field, value, span) in [(&left, &right, right_span), (&right, &left, left_span)] {
+            if positive == Eq
+                && let (Num::Source(source), Num::Const(value)) = (&field.num, &value.num)
+            {
+                self.validate_number(source, *value, span)?;
+            }
+        }
+        // A point in time compared with a literal duration means the time since. The result of + or - is an interval already.
+        let (time, limit, since) = if right.duration && !left.duration {
+            (left, right, positive)
+        } else {
+            (right, left, mirror(positive))
+        };
+        if limit.duration && !time.duration && !time.interval && matches!(limit.num, Num::Const(_))
+        {
+            if op == Ne {
+                let message = "`!=` between a time and a duration".to_owned();
+                return Err(Error::new(ErrorKind::Operator(message), right_span));
+            }
+            return Ok(Pred::Age(since, time.num, limit.num));
+        }
+        Ok(int_pred(since, time.num, limit.num))
+    }
+
+    /// The source matches any of the literals.
+    fn text(
+        &mut self,
+        op: CompareOp,
+        source: &Source,
+        literals: Vec<(Literal, Span)>,
+    ) -> Result<Pred, Error> {
+        for (literal, span) in &literals {
+            self.validate_text(op, source, literal, *span)?;
+        }
+        let kind = source.text_kind();
+        // The case of a host name does not matter, but to a regexp it does, as in the reference.
+        let (regexps, others): (Vec<_>, Vec<_>) = literals.into_iter().partition(|(literal, _)| {
+            kind == TextKind::DnsName && matches!(literal, Literal::Regexp(_))
+        });
+        let mut terms = Vec::new();
+        for (literals, kind) in [(others, kind), (regexps, TextKind::Plain)] {
+            if !literals.is_empty() {
+                terms.push(Pred::Text(source.clone(), matcher(literals, kind)?));
+            }
+        }
+        Ok(Pred::or(terms))
+    }
+
+    fn in_list(
+        &mut self,
+        op: CompareOp,
+        positive: CompareOp,
+        left: Operand,
+        left_span: Span,
+        list: List,
+        span: Span,
+    ) -> Result<Pred, Error> {
+        let found = Operand::List(list.clone()).describe();
+        let against = left.describe();
+        // `x == MACRO` where the macro is a list means the same as `x in MACRO`; `=~` makes patterns of its texts.
+        if !matches!(positive, In | AllIn | Eq | Match)
+            || positive == Match && !matches!(list, List::Texts(..))
+        {
+            let message = format!("`{}` between {against} and {found}", op.symbol());
+            return Err(Error::new(ErrorKind::Operator(message), span));
+        }
+        Ok(match (left, list) {
+            (
+                Operand::Int(IntOperand {
+                    num,
+                    duration: false,
+                    ..
+                }),
+                List::Ints(mut values),
+            ) => {
+                if let Num::Source(source) = &num {
+                    for value in &values {
+                        self.validate_number(source, *value, span)?;
+                    }
+                }
+                values.sort_unstable();
+                values.dedup();
+                match num {
+                    Num::Const(value) => Pred::Const(values.binary_search(&value).is_ok()),
+                    num => Pred::IntIn(num, values),
+                }
+            }
+            (Operand::Bool(truth), List::Bools(values)) => Pred::or(
+                values
+                    .into_iter()
+                    .map(|value| bool_eq(truth.clone(), Truth::Pred(Box::new(Pred::Const(value)))))
+                    .collect(),
+            ),
+            (Operand::Str(source), List::Texts(texts, dynamic)) => {
+                let texts: Vec<_> = texts
+                    .into_iter()
+                    .map(|(text, at)| (as_pattern(positive, text), at))
+                    .collect();
+                let mut terms = Vec::new();
+                if !texts.is_empty() {
+                    // Members of a macro have their places in the macro.
+                    terms.push(
+                        self.text(op, &source, texts)
+                            .map_err(|error| within(error, span))?,
+                    );
+                }
+                let fold = source.text_kind() == TextKind::DnsName;
+                terms.extend(
+                    dynamic
+                        .into_iter()
+                        .map(|member| Pred::TextEq(source.clone(), member, fold)),
+                );
+                Pred::or(terms)
+            }
+            (Operand::Text(literal), List::Texts(texts, dynamic)) => {
+                let mut terms = Vec::new();
+                for (text, at) in texts {
+                    let same = match (&literal, &text) {
+                        (
+                            Literal::Pattern(_) | Literal::Regexp(_),
+                            Literal::Pattern(_) | Literal::Regexp(_),
+                        ) => literal == text,
+                        _ => literals(&literal, &as_pattern(positive, text), left_span, at)
+                            .map_err(|error| within(error, span.to(left_span)))?,
+                    };
+                    terms.push(Pred::Const(same));
+                }
+                for member in dynamic {
+                    terms.push(self.text(op, &member, vec![(literal.clone(), left_span)])?);
+                }
+                Pred::or(terms)
+            }
+            (Operand::Ip(ip), List::Ips(nets)) => {
+                Pred::Const(nets.iter().any(|net| overlap(net, &ip)))
+            }
+            (Operand::IpSource(source), List::Ips(nets)) => ip_in(positive, source, nets),
+            (left, _) => return Err(mismatch(&left, against, found, span)),
+        })
+    }
+}
+
+/// Whether the operand of `in` can be no list: neither a list of the event, nor what is one without the iterator variable.
+/// Addresses and networks are sets by themselves.
+fn is_scalar(operand: &Operand) -> bool {
+    match operand {
+        Operand::Str(source) | Operand::Bool(Truth::Source(source)) => {
+            !source.many() && !source.uses_register()
+        }
+        Operand::Int(operand) => !operand.num.many() && !operand.num.uses_register(),
+        Operand::Text(_) | Operand::Bool(_) => true,
+        Operand::Ip(_) | Operand::IpSource(_) | Operand::List(_) => false,
+    }
 }
 
 fn mismatch(left: &Operand, against: &str, found: &str, span: Span) -> Error {
     let error = Error::ty(format!("expected {against}, found {found}"), span);
     match left {
         Operand::Int(_) if found == "a string" => error.help("numbers stand without quotes"),
+        Operand::Ip(_) | Operand::IpSource(_) if found.contains("string") => {
+            error.help("addresses and networks stand without quotes")
+        }
         Operand::Bool(_) => error.help("use parentheses: comparisons bind looser than `!`"),
         _ => error,
     }
@@ -143,39 +327,6 @@ fn bool_eq(left: Truth, right: Truth) -> Pred {
         // For a list, "any element is false" is another thing than "not any element is true".
         (_, _, left, right) => Pred::BoolEq(left, right),
     }
-}
-
-fn ints(
-    op: CompareOp,
-    positive: CompareOp,
-    left: IntOperand,
-    right: IntOperand,
-    right_span: Span,
-) -> Result<Pred, Error> {
-    // `10 in process.list.key`
-    let positive = if matches!(positive, In | AllIn) {
-        Eq
-    } else {
-        positive
-    };
-    if positive == Match {
-        let message = format!("`{}` between integers", op.symbol());
-        return Err(Error::new(ErrorKind::Operator(message), right_span));
-    }
-    // A point in time compared with a literal duration means the time since. The result of + or - is an interval already.
-    let (time, limit, since) = if right.duration && !left.duration {
-        (left, right, positive)
-    } else {
-        (right, left, mirror(positive))
-    };
-    if limit.duration && !time.duration && !time.interval && matches!(limit.num, Num::Const(_)) {
-        if op == Ne {
-            let message = "`!=` between a time and a duration".to_owned();
-            return Err(Error::new(ErrorKind::Operator(message), right_span));
-        }
-        return Ok(Pred::Age(since, time.num, limit.num));
-    }
-    Ok(int_pred(since, time.num, limit.num))
 }
 
 /// The literal goes to the right side, where what is derived from the compiled form looks for it.
@@ -235,155 +386,18 @@ fn literals(
     Ok(matcher.matches(text))
 }
 
-/// The source matches any of the literals.
-fn text(source: &Source, literals: Vec<(Literal, Span)>) -> Result<Pred, Error> {
-    if let Source::Field {
-        name,
-        text: TextKind::Path,
-        ..
-    } = source
-        && !name.contains(".syscall.")
-    {
-        for (literal, span) in &literals {
-            check_path(literal, *span)?;
-        }
-    }
+/// One matcher for all of the literals.
+fn matcher(literals: Vec<(Literal, Span)>, kind: TextKind) -> Result<Matcher, Error> {
     let (literals, spans): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
-    let matcher = Matcher::new(&literals, source.text_kind()).map_err(|(index, message)| {
+    Matcher::new(&literals, kind).map_err(|(index, message)| {
         let span = spans.get(index).copied().unwrap_or_default();
         let error = Error::new(ErrorKind::Literal(message), span);
         match literals.get(index) {
-            Some(Literal::Pattern(text)) if text.contains("**") => {
-                error.help("`*` stands for one path element, and `**` for everything below as the last element")
-            }
+            Some(Literal::Pattern(text)) if text.contains("**") => error.help(
+                "`*` stands for one path element, and `**` for everything below as the last element",
+            ),
             _ => error,
         }
-    })?;
-    Ok(Pred::Text(source.clone(), matcher))
-}
-
-/// A path that no file can have is a mistake.
-fn check_path(literal: &Literal, span: Span) -> Result<(), Error> {
-    let (Literal::Text(text) | Literal::Pattern(text)) = literal else {
-        return Ok(());
-    };
-    let error = |message: &str, help: &str| {
-        Err(Error::new(
-            ErrorKind::Literal(format!("invalid path `{text}`: {message}")),
-            span,
-        )
-        .help(help))
-    };
-    let pattern = matches!(literal, Literal::Pattern(_));
-    if text.is_empty() {
-        return Ok(());
-    }
-    if pattern && text == "*" {
-        return error(
-            "a bare `*` matches no absolute path",
-            "write ~\"/**\" for every file",
-        );
-    }
-    let absolute = text.starts_with('/') || pattern && text.starts_with('*');
-    if !absolute {
-        return error(
-            "all paths have to be absolute",
-            "compare a name with the field that ends in .name",
-        );
-    }
-    if text.split('/').any(|element| matches!(element, ".." | ".")) || text.contains("//") {
-        return error(
-            "paths have to be clean",
-            "write it without `..`, `.` and `//`",
-        );
-    }
-    if text.len() > 1 && text.ends_with('/') {
-        return error(
-            "paths do not end in `/`",
-            "write ~\"…/*\" for what is in the directory, ~\"…/**\" for all below",
-        );
-    }
-    Ok(())
-}
-
-fn in_list(
-    op: CompareOp,
-    positive: CompareOp,
-    left: Operand,
-    left_span: Span,
-    list: List,
-    span: Span,
-) -> Result<Pred, Error> {
-    let found = Operand::List(list.clone()).describe();
-    let against = left.describe();
-    // `x == MACRO` where the macro is a list means the same as `x in MACRO`; `=~` makes patterns of its texts.
-    if !matches!(positive, In | AllIn | Eq | Match)
-        || positive == Match && !matches!(list, List::Texts(..))
-    {
-        let message = format!("`{}` between {against} and {found}", op.symbol());
-        return Err(Error::new(ErrorKind::Operator(message), span));
-    }
-    Ok(match (left, list) {
-        (
-            Operand::Int(IntOperand {
-                num,
-                duration: false,
-                ..
-            }),
-            List::Ints(mut values),
-        ) => {
-            values.sort_unstable();
-            values.dedup();
-            match num {
-                Num::Const(value) => Pred::Const(values.binary_search(&value).is_ok()),
-                num => Pred::IntIn(num, values),
-            }
-        }
-        (Operand::Bool(truth), List::Bools(values)) => Pred::or(
-            values
-                .into_iter()
-                .map(|value| bool_eq(truth.clone(), Truth::Pred(Box::new(Pred::Const(value)))))
-                .collect(),
-        ),
-        (Operand::Str(source), List::Texts(texts, dynamic)) => {
-            let texts: Vec<_> = texts
-                .into_iter()
-                .map(|(text, at)| (as_pattern(positive, text), at))
-                .collect();
-            let mut terms = Vec::new();
-            if !texts.is_empty() {
-                // Members of a macro have their places in the macro.
-                terms.push(text(&source, texts).map_err(|error| within(error, span))?);
-            }
-            let fold = source.text_kind() == TextKind::DnsName;
-            terms.extend(
-                dynamic
-                    .into_iter()
-                    .map(|member| Pred::TextEq(source.clone(), member, fold)),
-            );
-            Pred::or(terms)
-        }
-        (Operand::Text(literal), List::Texts(texts, dynamic)) => {
-            let mut terms = Vec::new();
-            for (text, at) in texts {
-                let same = match (&literal, &text) {
-                    (
-                        Literal::Pattern(_) | Literal::Regexp(_),
-                        Literal::Pattern(_) | Literal::Regexp(_),
-                    ) => literal == text,
-                    _ => literals(&literal, &as_pattern(positive, text), left_span, at)
-                        .map_err(|error| within(error, span.to(left_span)))?,
-                };
-                terms.push(Pred::Const(same));
-            }
-            for member in dynamic {
-                terms.push(text(&member, vec![(literal.clone(), left_span)])?);
-            }
-            Pred::or(terms)
-        }
-        (Operand::Ip(ip), List::Ips(nets)) => Pred::Const(nets.iter().any(|net| overlap(net, &ip))),
-        (Operand::IpSource(source), List::Ips(nets)) => ip_in(positive, source, nets),
-        (left, _) => return Err(mismatch(&left, against, found, span)),
     })
 }
 

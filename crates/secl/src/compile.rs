@@ -137,6 +137,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) scope: Scope<'a>,
     pub(crate) event: Option<String>,
     pub(crate) fields: Vec<FieldInfo>,
+    /// Where each field is in `fields`.
+    known: FxHashMap<String, usize>,
     pub(crate) register: Option<(String, IterId)>,
     /// The macros being expanded.
     pub(crate) macro_depth: usize,
@@ -156,6 +158,7 @@ impl<'a> Checker<'a> {
             scope,
             event: None,
             fields: Vec::new(),
+            known: FxHashMap::default(),
             register: None,
             macro_depth: 0,
             nodes: 0,
@@ -175,6 +178,19 @@ impl<'a> Checker<'a> {
             return Ok(());
         };
         Err(Error::new(ErrorKind::Limit(message), span))
+    }
+
+    /// A field that the expression reads.
+    pub(crate) fn field_info(&self, name: &str) -> Option<&FieldInfo> {
+        self.fields.get(*self.known.get(name)?)
+    }
+
+    /// Takes down that the expression reads the field.
+    pub(crate) fn add_field(&mut self, info: &FieldInfo) {
+        if !self.known.contains_key(info.name.as_ref()) {
+            self.known.insert(info.name.to_string(), self.fields.len());
+            self.fields.push(info.clone());
+        }
     }
 
     pub(crate) fn leave(&mut self) {

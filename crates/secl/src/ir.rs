@@ -375,6 +375,12 @@ impl Num {
         many
     }
 
+    pub(crate) fn uses_register(&self) -> bool {
+        let mut found = false;
+        self.each_source(&mut |source| found |= source.uses_register());
+        found
+    }
+
     fn each_source(&self, f: &mut dyn FnMut(&Source)) {
         match self {
             Self::Const(_) => {}

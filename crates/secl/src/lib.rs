@@ -22,6 +22,7 @@ mod parser;
 mod pattern;
 mod program;
 mod span;
+mod validate;
 mod value;
 mod variables;
 

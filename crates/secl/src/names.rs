@@ -113,9 +113,7 @@ impl Checker<'_> {
                 None => self.event = Some(event.to_string()),
             }
         }
-        if !self.fields.iter().any(|known| known.name == info.name) {
-            self.fields.push(info.clone());
-        }
+        self.add_field(info);
         Ok(())
     }
 

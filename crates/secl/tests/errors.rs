@@ -184,6 +184,62 @@ fn places_and_messages() {
             "1:19: invalid path `*`: a bare `*` matches no absolute path",
         ),
         (
+            r#"open.file.path == r"/etc/.*""#,
+            "1:19: regexp not supported on path `open.file.path`",
+        ),
+        (
+            r#"open.file.path in ["/a", r"b"]"#,
+            "1:26: regexp not supported on path `open.file.path`",
+        ),
+        (
+            r#"open.file.path =~ "/a/./b*""#,
+            "1:19: invalid path `/a/./b*`: paths have to be clean",
+        ),
+        (
+            r#"~"etc/*" == open.file.path"#,
+            "1:1: invalid path `etc/*`: all paths have to be absolute",
+        ),
+        (
+            "process.uid == -1",
+            "1:16: invalid value `-1`: `process.uid` is never negative",
+        ),
+        (
+            "process.pid not in [ 1, -4 ]",
+            "1:20: invalid value `-4`: `process.pid` is never negative",
+        ),
+        (
+            "-2 in process.gids",
+            "1:1: invalid value `-2`: `process.gids` is never negative",
+        ),
+        (
+            r#"bpf.map.name == "0123456789abcdef""#,
+            "1:17: `0123456789abcdef` has 16 characters, `bpf.map.name` at most 15",
+        ),
+        (
+            r#"packet.filter != "tcp""#,
+            "1:18: `packet.filter` can only be compared by `==` with one string",
+        ),
+        (
+            r#"packet.filter in [ "tcp", "udp" ]"#,
+            "1:20: `packet.filter` can only be compared by `==` with one string",
+        ),
+        (
+            r#"packet.filter == ~"tcp*""#,
+            "1:18: `packet.filter` can only be compared by `==` with one string",
+        ),
+        (
+            "packet.filter == ${str}",
+            "1:1: `packet.filter` can only be compared by `==` with one string",
+        ),
+        (
+            "process.name in process.comm",
+            "1:17: type error: `in` needs a list on the right, found a string",
+        ),
+        (
+            "process.uid == 1 + process.gids - process.list.key",
+            "1:16: unknown operator: `-` between two lists",
+        ),
+        (
             r#"process.name == r"(a""#,
             "1:17: invalid regexp `(a`: unclosed group",
         ),

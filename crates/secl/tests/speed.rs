@@ -52,7 +52,7 @@ fn evaluations() {
         r#"open.file.path == "/etc/shadow""#,
         r#"open.file.path in ["/etc/shadow", "/etc/passwd", "/etc/group"]"#,
         r#"open.file.path =~ "/usr/*/ssh/*""#,
-        r#"open.file.path == r".*(ssh|gpg|aws).*""#,
+        r#"open.file.name == r".*(ssh|gpg|aws).*""#,
         r#"process.ancestors.comm == "sshd""#,
         r#"process.ancestors[A].comm == "sshd" && process.uid == 1000"#,
     ] {
