@@ -27,6 +27,7 @@ mod rule;
 mod ruleset;
 mod source;
 pub mod store;
+pub mod testing;
 mod variable;
 mod yaml;
 

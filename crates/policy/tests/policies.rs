@@ -1,168 +1,17 @@
 //! Policies from files and memory: what is loaded, what is reported, where.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod common;
+
 use std::time::Duration;
 
 use atalaya_policy::{
     ActionBody, ActionKind, FilterType, InternalPolicy, LoadOptions, LoadReport, RateLimiter,
-    RuleSet, Scratch, Status, VariableScopeKind,
+    RuleSet, Status, VariableScopeKind,
 };
-use atalaya_secl::NoVariables;
-use atalaya_secl::model::{
-    Constant, EventView, FieldId, FieldInfo, IterId, Schema, TextKind, Type, Validator, Value,
-};
+use atalaya_secl::model::Type;
 
-const EVENTS: [&str; 8] = [
-    "open", "chmod", "chown", "link", "rename", "unlink", "utimes", "exec",
-];
-const SUFFIXES: [(&str, Type, TextKind); 6] = [
-    (".file.path", Type::String, TextKind::Path),
-    (".file.name", Type::String, TextKind::Plain),
-    (".file.destination.path", Type::String, TextKind::Path),
-    (".file.destination.name", Type::String, TextKind::Plain),
-    (".flags", Type::Int, TextKind::Plain),
-    (".retval", Type::Int, TextKind::Plain),
-];
-
-/// Fields of file events, `process.uid` and `process.comm`.
-struct World;
-
-fn names() -> Vec<String> {
-    let mut names = vec!["process.uid".to_owned(), "process.comm".to_owned()];
-    for event in EVENTS {
-        for (suffix, ..) in SUFFIXES {
-            if !suffix.contains("destination") || matches!(event, "link" | "rename") {
-                names.push(format!("{event}{suffix}"));
-            }
-        }
-    }
-    names
-}
-
-impl Schema for World {
-    fn field(&self, name: &str) -> Option<FieldInfo> {
-        let index = names().iter().position(|known| known == name)?;
-        let (ty, text) = SUFFIXES
-            .iter()
-            .find(|(suffix, ..)| name.ends_with(suffix))
-            .map_or(
-                (
-                    if index == 0 { Type::Int } else { Type::String },
-                    TextKind::Plain,
-                ),
-                |(_, ty, text)| (*ty, *text),
-            );
-        Some(FieldInfo {
-            id: FieldId(u32::try_from(index).unwrap()),
-            name: name.to_owned().into(),
-            ty,
-            list: false,
-            iterator: None,
-            text,
-            weight: 0,
-            event: (index > 1).then(|| name.split('.').next().unwrap().to_owned().into()),
-            validator: Validator::None,
-            unavailable: None,
-        })
-    }
-    fn iterator(&self, _: &str) -> Option<IterId> {
-        None
-    }
-    fn constant(&self, name: &str) -> Option<Constant> {
-        let value = match name {
-            "true" | "false" => return Some(Constant::Bool(name == "true")),
-            "O_RDWR" => 2,
-            "O_WRONLY" => 1,
-            "O_CREAT" => 64,
-            "O_TRUNC" => 512,
-            "O_APPEND" => 1024,
-            _ => return None,
-        };
-        Some(Constant::Int(value))
-    }
-    fn field_names(&self) -> Vec<Cow<'static, str>> {
-        names().into_iter().map(Cow::Owned).collect()
-    }
-    fn constant_names(&self) -> Vec<Cow<'static, str>> {
-        [
-            "true", "O_RDWR", "O_WRONLY", "O_CREAT", "O_TRUNC", "O_APPEND",
-        ]
-        .map(Cow::Borrowed)
-        .into()
-    }
-}
-
-#[derive(Default)]
-struct Event(BTreeMap<String, Value<'static>>);
-
-impl Event {
-    fn with(mut self, name: &str, value: &'static str) -> Self {
-        self.0.insert(name.to_owned(), Value::Str(value.into()));
-        self
-    }
-    fn int(mut self, name: &str, value: i64) -> Self {
-        self.0.insert(name.to_owned(), Value::Int(value));
-        self
-    }
-}
-
-impl EventView for Event {
-    fn get(&self, field: FieldId) -> Value<'_> {
-        let name = &names()[field.0 as usize];
-        self.0
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| match World.field(name).unwrap().ty {
-                Type::Int => Value::Int(0),
-                _ => Value::Str("".into()),
-            })
-    }
-    fn iter_len(&self, _: IterId) -> usize {
-        0
-    }
-    fn get_at(&self, _: FieldId, _: usize) -> Option<Value<'_>> {
-        None
-    }
-}
-
-fn load(files: &[(&str, &str)]) -> (RuleSet, LoadReport) {
-    load_with(files, LoadOptions::default())
-}
-
-fn load_with(files: &[(&str, &str)], mut options: LoadOptions) -> (RuleSet, LoadReport) {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        std::fs::write(dir.path().join(name), text).unwrap();
-    }
-    options.policies_dir = Some(dir.path().to_owned());
-    let (rules, mut report) = RuleSet::load(&World, &options);
-    // Without the directory, which differs in each run.
-    let prefix = format!("{}/", dir.path().display());
-    let clean = |text: &mut String| *text = text.replace(&prefix, "");
-    for policy in &mut report.policies {
-        let errors = policy.errors.iter_mut();
-        let errors = errors.chain(policy.rules.iter_mut().flat_map(|rule| &mut rule.errors));
-        for error in errors.chain(policy.macros.iter_mut().flat_map(|item| &mut item.errors)) {
-            clean(&mut error.file);
-        }
-    }
-    (rules, report)
-}
-
-fn errors(report: &LoadReport) -> Vec<String> {
-    report.all_errors().map(ToString::to_string).collect()
-}
-
-fn matching(rules: &RuleSet, event_type: &str, event: &Event) -> Vec<String> {
-    let mut found = Vec::new();
-    let (variables, scratch) = (&mut NoVariables, &mut Scratch::default());
-    rules.evaluate(event_type, event, 0, variables, scratch, |_, rule| {
-        found.push(rule.id.clone())
-    });
-    found
-}
+use common::{Event, World, errors, load, load_with, matching};
 
 #[test]
 fn files_in_order_and_one_bad_thing_alone() {

@@ -43,7 +43,7 @@ pub(super) fn list(dir: &Path, report: &mut LoadReport) -> Vec<(String, PathBuf)
     found
 }
 
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
+pub(crate) fn read_file(path: &Path) -> Result<String, String> {
     // Not a pipe or device, which could be read from for ever.
     let metadata = fs::metadata(path).map_err(|error| format!("cannot read: {error}"))?;
     if !metadata.is_file() {

@@ -11,7 +11,8 @@ use crate::rule::PolicyInfo;
 
 mod files;
 
-use files::{list, read_file};
+use files::list;
+pub(crate) use files::read_file;
 
 /// One policy that was read.
 pub(crate) struct Policy {
