@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use atalaya_model::capture::{CaptureKind, FileFields, PathOrigin};
 use atalaya_model::json::{
-    AgentContext, CustomEvent, Heartbeat, LostEvents, LostIn, MatchedPart, PolicyInfo, PolicyState,
-    RuleContext, RuleState, RulesetLoaded, SelfTest, TestResult, event_tags, serialize_custom,
-    serialize_event,
+    AgentContext, CustomEvent, EventVariables, Heartbeat, LostEvents, LostIn, MatchedPart,
+    PolicyInfo, PolicyState, RuleContext, RuleState, RulesetLoaded, SelfTest, TestResult,
+    event_tags, serialize_custom, serialize_event,
 };
 use atalaya_model::{Event, EventData, Image, Process};
 use common::{START, empty_events, event, file_call, full_events, process, reference};
@@ -68,7 +68,13 @@ fn full_events_fit_the_schema() {
         field: "open.file.path".to_owned(),
     }];
     let actions = [json!({"type": "kill", "signal": "SIGKILL"})];
-    let variables = serde_json::Map::from_iter([("seen".to_owned(), json!(true))]);
+    let one = |name: &str| serde_json::Map::from_iter([(name.to_owned(), json!(true))]);
+    let variables = EventVariables {
+        global: one("everywhere"),
+        process: one("here"),
+        container: one("inside"),
+        cgroup: one("among"),
+    };
     let rule = RuleContext {
         rule_id: "group",
         source_rule_id: "rule",
@@ -91,6 +97,15 @@ fn full_events_fit_the_schema() {
         .collect();
     assert_eq!(events.len(), 12);
     validate(&events);
+    for event in &events {
+        let at = |object: &str| event[object]["variables"].to_string();
+        assert_eq!(at("evt"), r#"{"everywhere":true}"#);
+        if event["evt"]["name"] != "heartbeat" {
+            assert_eq!(at("process"), r#"{"here":true}"#);
+            assert_eq!(at("container"), r#"{"inside":true}"#);
+            assert_eq!(at("cgroup"), r#"{"among":true}"#);
+        }
+    }
     assert_eq!(
         event_tags("open", &rule),
         [
@@ -111,6 +126,8 @@ fn empty_events_fit_the_schema() {
     validate(&events);
     for event in &events {
         assert_eq!(event["title"], "test_rule");
+        assert_eq!(event["evt"].get("variables"), None);
+        assert_eq!(event["process"].get("variables"), None);
     }
 }
 

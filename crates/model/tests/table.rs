@@ -5,8 +5,9 @@ mod common;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atalaya_model::{Event, EventData, ExecEvent, Process, docs, schema};
+use atalaya_model::{Context, Event, EventData, ExecEvent, File, Lookup, Process, docs, schema};
 use atalaya_secl::model::{EventView, FieldId, Schema, TextKind, Type, Value};
 use common::{empty_events, event, full_events, process};
 
@@ -276,4 +277,42 @@ fn the_reference_page_has_every_field_once() {
         page.lines().all(|line| !line.contains("|  |")),
         "an empty cell"
     );
+}
+
+/// Tells hashes from the second time on.
+#[derive(Default)]
+struct SlowHashes(AtomicUsize);
+
+impl Lookup for SlowHashes {
+    fn user(&self, _: u32, _: &Process) -> Option<Arc<str>> {
+        None
+    }
+
+    fn group(&self, _: u32, _: &Process) -> Option<Arc<str>> {
+        None
+    }
+
+    fn hashes(&self, file: &File, _: &Process) -> Option<Vec<String>> {
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        (asked > 0).then(|| vec![format!("sha256:{asked}{}", file.name())])
+    }
+}
+
+#[test]
+fn hashes_are_asked_for_until_they_are_known() {
+    let mut open = find(full_events(), "open");
+    assert_eq!(get(&open, "open.file.hashes"), list(&[]));
+    open.context = Arc::new(Context {
+        lookup: Box::new(SlowHashes::default()),
+        ..Context::default()
+    });
+    assert_eq!(get(&open, "open.file.hashes"), list(&[]));
+    let EventData::Open(data) = &open.data else {
+        panic!("an open event")
+    };
+    let known = format!("sha256:1{}", data.file.name());
+    assert_eq!(get(&open, "open.file.hashes"), list(&[&known]));
+    // Not asked again.
+    assert_eq!(get(&open, "open.file.hashes"), list(&[&known]));
+    assert_eq!(data.file.known_hashes(), [known]);
 }

@@ -41,8 +41,29 @@ pub struct RuleContext<'a> {
     pub matched: &'a [MatchedPart],
     /// What the rule's actions did.
     pub actions: &'a [Value],
-    /// The values of the variables of all scopes.
-    pub variables: Option<&'a serde_json::Map<String, Value>>,
+    /// The variables that are set.
+    pub variables: Option<&'a EventVariables>,
+}
+
+/// The values of variables, by the part of the event that they are written in. Values must be scrubbed already.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EventVariables {
+    /// Those of the whole rule set: `evt.variables`.
+    pub global: serde_json::Map<String, Value>,
+    /// Those of the process: `process.variables`.
+    pub process: serde_json::Map<String, Value>,
+    /// Those of its container: `container.variables`.
+    pub container: serde_json::Map<String, Value>,
+    /// Those of its cgroup: `cgroup.variables`.
+    pub cgroup: serde_json::Map<String, Value>,
+}
+
+/// The values of one scope, if there are any.
+fn some<'a>(
+    variables: Option<&'a EventVariables>,
+    scope: impl Fn(&'a EventVariables) -> &'a serde_json::Map<String, Value>,
+) -> Option<&'a serde_json::Map<String, Value>> {
+    variables.map(scope).filter(|values| !values.is_empty())
 }
 
 /// A part of an expression that matched.
@@ -165,7 +186,9 @@ pub fn event_tags(event_type: &str, rule: &RuleContext<'_>) -> Vec<String> {
 impl<'a> EventJson<'a> {
     fn new(event: &'a Event, rule: &'a RuleContext<'a>, agent: &'a AgentContext) -> Self {
         let cx = Cx::new(&event.context, &event.process);
-        let process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
+        let variables = rule.variables;
+        let mut process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
+        process.variables = some(variables, |all| &all.process);
         let usr = (!process.user.is_empty() || !process.group.is_empty()).then(|| UserJson {
             id: process.user.clone(),
             group: process.group.clone(),
@@ -193,8 +216,15 @@ impl<'a> EventJson<'a> {
                 _ => None,
             },
             usr,
-            container: event.process.container.as_deref().map(ContainerJson::new),
-            cgroup: CgroupJson::new(&event.process.cgroup),
+            container: event.process.container.as_deref().map(|container| {
+                let mut json = ContainerJson::new(container);
+                json.variables = some(variables, |all| &all.container);
+                json
+            }),
+            cgroup: CgroupJson::new(&event.process.cgroup).map(|mut json| {
+                json.variables = some(variables, |all| &all.cgroup);
+                json
+            }),
             syscall: syscall(event).map(|args| BTreeMap::from([(event.event_type(), args)])),
             process,
         }
@@ -209,7 +239,7 @@ impl<'a> EvtJson<'a> {
             category: category(event),
             outcome: outcome(event.data.retval().unwrap_or(0)),
             is_async: event.is_async,
-            variables: rule.variables,
+            variables: some(rule.variables, |all| &all.global),
             rule_context: has_context.then_some(RuleContextJson {
                 matching_subexprs: rule.matched,
                 expression: rule.expression,

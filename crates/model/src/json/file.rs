@@ -40,6 +40,8 @@ pub(super) struct FileJson<'a> {
     pub(super) modification_time: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) change_time: Option<Time>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(super) hashes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mount_visible: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +58,7 @@ impl<'a> FileJson<'a> {
             extension: file.extension(),
             path_resolution_error: file.path_error(),
             filesystem: &file.filesystem,
+            hashes: file.known_hashes(),
             ..Self::default()
         };
         if file.known {

@@ -72,6 +72,8 @@ pub(super) struct ProcessJson<'a> {
     ancestors: Vec<ProcessJson<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     truncated_ancestors: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) variables: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Serialize)]
@@ -104,6 +106,8 @@ pub(super) struct CgroupJson<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     manager: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) variables: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +115,8 @@ pub(super) struct ContainerJson<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) variables: Option<&'a serde_json::Map<String, serde_json::Value>>,
 }
 
 impl<'a> CgroupJson<'a> {
@@ -118,6 +124,7 @@ impl<'a> CgroupJson<'a> {
         (!cgroup.path.is_empty()).then_some(Self {
             id: &cgroup.path,
             manager: &cgroup.manager,
+            variables: None,
         })
     }
 }
@@ -127,6 +134,7 @@ impl<'a> ContainerJson<'a> {
         Self {
             id: &container.id,
             created_at: Time::known(container.created_at),
+            variables: None,
         }
     }
 }
@@ -211,6 +219,7 @@ impl<'a> ProcessJson<'a> {
             parent: None,
             ancestors: Vec::new(),
             truncated_ancestors: false,
+            variables: None,
         }
     }
 }
