@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 /// Checks policy files. Fails when there are errors; with `--strict` also when there are remarks.
 pub(crate) fn run(args: &Args, config: &Config) -> Result<ExitCode> {
-    let mut loaded = args.files.load(config)?;
+    let mut loaded = args.files.load(config, Vec::new())?;
     if args.no_lint {
         loaded.report.lints.clear();
     }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use atalaya_config::Config;
-use atalaya_policy::{HostFacts, LoadOptions, LoadReport, RuleSet};
+use atalaya_policy::{HostFacts, InternalPolicy, LoadError, LoadOptions, LoadReport, RuleSet};
+use atalaya_secl::nearest;
 
 /// Which policy files a command is about.
 #[derive(clap::Args)]
@@ -27,18 +28,66 @@ pub(crate) struct LoadedFiles {
 
 impl Files {
     /// Files beside those of `--policies-dir`, or of the configuration where nothing is named.
-    pub(crate) fn load(&self, config: &Config) -> Result<LoadedFiles> {
+    pub(crate) fn load(
+        &self,
+        config: &Config,
+        internal: Vec<InternalPolicy>,
+    ) -> Result<LoadedFiles> {
         let dir = match &self.policies_dir {
             Some(dir) => Some(dir.as_path()),
             None if self.paths.is_empty() => Some(config.policies_dir.as_path()),
             None => None,
         };
-        load(dir, &self.paths, config)
+        load(dir, &self.paths, config, internal)
+    }
+
+    /// The same, but where nothing is named and there are no policies, that is none.
+    pub(crate) fn load_if_any(
+        &self,
+        config: &Config,
+        internal: Vec<InternalPolicy>,
+    ) -> Result<LoadedFiles> {
+        let is_named = self.policies_dir.is_some() || !self.paths.is_empty();
+        if is_named || config.policies_dir.is_dir() {
+            return self.load(config, internal);
+        }
+        load(None, &[], config, internal)
     }
 }
 
-/// Loads a directory and further files. That one is missing is an error; that one is bad is in the report.
-pub(crate) fn load(dir: Option<&Path>, paths: &[PathBuf], config: &Config) -> Result<LoadedFiles> {
+impl LoadedFiles {
+    /// Why there is no rule of this id in force.
+    pub(crate) fn missing(&self, id: &str) -> String {
+        let mut reports = self.report.policies.iter().flat_map(|policy| &policy.rules);
+        if let Some(found) = reports.find(|rule| rule.id == id) {
+            let errors: Vec<_> = found.errors.iter().map(LoadError::render).collect();
+            return match (errors.is_empty(), &found.filter_reason) {
+                (false, _) => errors.join("\n"),
+                (true, Some(reason)) => format!("the rule `{id}` is not in force: {reason}"),
+                (true, None) => format!("the rule `{id}` is not in force"),
+            };
+        }
+        let ids = self
+            .rules
+            .rules()
+            .iter()
+            .map(|rule| rule.written_id.as_str());
+        let near = match nearest(id, ids) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => String::new(),
+        };
+        format!("there is no rule `{id}` in {}{near}", self.from)
+    }
+}
+
+/// Loads a directory, further files, and policies from memory. That a file is missing is an error; that one is bad is in
+/// the report.
+pub(crate) fn load(
+    dir: Option<&Path>,
+    paths: &[PathBuf],
+    config: &Config,
+    internal: Vec<InternalPolicy>,
+) -> Result<LoadedFiles> {
     if let Some(dir) = dir {
         ensure!(
             dir.is_dir(),
@@ -56,6 +105,7 @@ pub(crate) fn load(dir: Option<&Path>, paths: &[PathBuf], config: &Config) -> Re
     let options = LoadOptions {
         policies_dir: dir.map(Path::to_owned),
         paths: paths.to_owned(),
+        internal,
         host: host_facts(config),
         agent_version: config.policies_agent_version.get().clone(),
         ..LoadOptions::default()

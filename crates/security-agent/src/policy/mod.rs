@@ -1,10 +1,14 @@
 //! `runtime policy …`: commands on policy files, done here, and on what system-probe has loaded, asked of it.
 
 mod check;
+mod eval;
 mod load;
 mod loaded;
 mod reload;
 mod report;
+mod test;
+mod trial;
+mod values;
 
 use std::process::ExitCode;
 
@@ -20,6 +24,10 @@ use crate::cli::patiently;
 pub(crate) enum Policy {
     /// Check policy files, or what system-probe has loaded; exits with 1 when there are errors
     Check(check::Args),
+    /// Try one rule, or one expression, on one event; prints the outcome as JSON
+    Eval(eval::Args),
+    /// Run unit tests of rules; exits with 1 when one fails
+    Test(test::Args),
     /// Let system-probe read the policy files again
     Reload(reload::Args),
 }
@@ -31,6 +39,8 @@ impl Policy {
                 patiently(loaded::run(&config.socket, args.json)).await
             }
             Self::Check(args) => check::run(args, config),
+            Self::Eval(args) => eval::run(args, config),
+            Self::Test(args) => test::run(args, config),
             Self::Reload(args) => patiently(reload::run(args, &config.socket)).await,
         }
     }

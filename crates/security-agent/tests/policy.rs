@@ -1,0 +1,397 @@
+//! The commands on policy files as people run them, and the tests of the shipped rules.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use atalaya_policy::testing::{TestCase, TestFile};
+use atalaya_policy::{LoadOptions, RuleSet};
+use serde_json::{Value, json};
+
+fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies")
+}
+
+/// A directory with policies, and no other configuration.
+struct World(tempfile::TempDir);
+
+impl World {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        fs::write(world.path("atalaya.yaml"), "hostname: box\n").unwrap();
+        for (name, text) in files {
+            fs::write(world.path(name), text).unwrap();
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Exit code, standard output, standard error.
+    fn run(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_security-agent"));
+        command
+            .arg("-c")
+            .arg(self.path("atalaya.yaml"))
+            .args(["runtime", "policy"])
+            .args(args)
+            .current_dir(self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars().filter(|(n, _)| n.starts_with("DD_")) {
+            command.env_remove(name);
+        }
+        let mut child = command.spawn().unwrap();
+        // A command that fails early reads no input.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code().unwrap(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    fn json(&self, args: &[&str], input: &str) -> (i32, Value) {
+        let (code, out, err) = self.run(args, input);
+        let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}\n{err}"));
+        (code, value)
+    }
+}
+
+#[test]
+fn every_shipped_rule_has_a_test_and_a_near_miss() {
+    let path = shipped().join("default.test.yaml");
+    let file = TestFile::read(&path).unwrap();
+    let options = LoadOptions {
+        policies_dir: Some(shipped()),
+        ..LoadOptions::default()
+    };
+    let (rules, _) = RuleSet::load(atalaya_model::schema(), &options);
+    let mut tested: BTreeMap<&str, bool> = BTreeMap::new();
+    for rule in rules.rules() {
+        let expects = |test: &&TestCase, wanted: bool| {
+            test.events.iter().any(|event| {
+                let rules = event.expect.as_ref().map(|expect| &expect.rules);
+                rules.is_some_and(|rules| rules.contains(&rule.written_id) == wanted)
+            })
+        };
+        let both = file
+            .tests
+            .iter()
+            .any(|test| expects(&test, true) && expects(&test, false));
+        *tested.entry(&rule.written_id).or_default() |= both;
+    }
+    let untested: Vec<_> = tested.iter().filter(|(_, both)| !**both).collect();
+    assert!(untested.is_empty(), "{untested:?}");
+    assert!(tested.len() >= 46, "{}", tested.len());
+}
+
+#[test]
+fn the_tests_of_the_shipped_rules_pass() {
+    let world = World::new(&[]);
+    let file = shipped().join("default.test.yaml");
+    let (code, out, err) = world.run(&["test", "--coverage", file.to_str().unwrap()], "");
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.contains(", 0 failed\n") || out.contains(" passed, 0 failed"),
+        "{out}"
+    );
+    assert!(!out.contains("without a test"), "{out}");
+}
+
+const POLICY: &str = r#"
+macros:
+  - id: editors
+    values: [vim, nano]
+rules:
+  - id: counted
+    expression: open.file.path == "/tmp/secret" && process.file.name not in editors
+    silent: true
+    actions:
+      - set: {name: reads, expression: "${reads} + 1", default_value: 0}
+      - set: {name: seen, field: process.file.name, append: true, scope: process}
+  - id: second
+    expression: open.file.path == "/tmp/secret" && process.file.name not in editors && ${reads} > 1
+  - id: written
+    expression: fim.write.file.path == "/tmp/secret"
+  - id: switched_off
+    expression: open.file.path == "/x"
+    disabled: true
+"#;
+
+const TESTS: &str = r"
+policies: [mine.policy]
+tests:
+  - name: the second reader is told
+    events:
+      - {type: open, values: {open.file.path: /tmp/secret, process.file.path: /usr/bin/cat}, expect: [counted]}
+      - {type: open, values: {open.file.path: /tmp/secret, process.file.path: /usr/bin/vim}, expect: []}
+      - {type: open, values: {open.file.path: /tmp/secret, process.file.path: /usr/bin/cat}, expect: [counted, second]}
+  - name: variables begin anew
+    events:
+      - {type: open, values: {open.file.path: /tmp/secret, process.file.path: /usr/bin/cat}}
+    expect: [counted]
+";
+
+#[test]
+fn tests_pass_and_fail_with_the_reason() {
+    let world = World::new(&[("mine.policy", POLICY), ("mine.test.yaml", TESTS)]);
+    let (code, out, err) = world.run(&["test", ".", "--coverage"], "");
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(
+        out.contains("mine.test.yaml:4: the second reader is told ... ok"),
+        "{out}"
+    );
+    assert!(out.contains("2 passed, 0 failed"), "{out}");
+    assert!(out.contains("  without a test: written\n"), "{out}");
+
+    let wrong = TESTS.replace("expect: []", "expect: [secnd, written]");
+    fs::write(world.path("mine.test.yaml"), wrong).unwrap();
+    let (code, out, _) = world.run(&["test", "mine.test.yaml"], "");
+    assert_eq!(code, 1, "{out}");
+    assert!(
+        out.contains("... FAILED")
+            && out.contains("mine.test.yaml:7: an event of type open")
+            && out.contains("expected: secnd, written")
+            && out.contains("got: no rule")
+            && out.contains("did you mean `second`?"),
+        "{out}"
+    );
+    assert!(out.contains("1 passed, 1 failed"), "{out}");
+    let (code, report) = world.json(&["test", "mine.test.yaml", "--json"], "");
+    assert_eq!((code, &report["failed"]), (1, &json!(1)), "{report:#}");
+
+    // What is wrong with the file itself has its place.
+    let bad = TESTS.replace(
+        "open.file.path: /tmp/secret, process.file.path: /usr/bin/vim",
+        "open.file.pat: x",
+    );
+    fs::write(world.path("mine.test.yaml"), bad).unwrap();
+    let (code, out, _) = world.run(&["test", "mine.test.yaml"], "");
+    assert!(
+        code == 1
+            && out.contains("mine.test.yaml:7:")
+            && out.contains("did you mean `open.file.path`?"),
+        "{out}"
+    );
+    for (text, what) in [
+        ("tests: []\n", "no tests"),
+        ("tests: [\n", "invalid YAML"),
+        (
+            "policies: [none.policy]\ntests: [{events: [{type: open}], expect: []}]\n",
+            "there is no policy file",
+        ),
+    ] {
+        fs::write(world.path("mine.test.yaml"), text).unwrap();
+        let (code, out, err) = world.run(&["test", "mine.test.yaml"], "");
+        assert!(code == 1 && err.contains(what), "{text}: {out}{err}");
+    }
+    let (code, _, err) = world.run(&["test", "none.test.yaml"], "");
+    assert!(code == 1 && err.contains("none.test.yaml"), "{err}");
+}
+
+fn secret(program: &str) -> String {
+    json!({
+        "type": "open",
+        "values": {"open.file.path": "/tmp/secret", "process.file.path": program},
+        "variables": {"reads": 5, "process.seen": ["cat"]},
+    })
+    .to_string()
+}
+
+#[test]
+fn eval_reports_as_the_reference_does() {
+    let world = World::new(&[("mine.policy", POLICY)]);
+    let eval = ["eval", "--event-file", "-", "mine.policy"];
+    let rule = |id| [&eval[..], &["--rule-id", id]].concat();
+    let (code, report) = world.json(&rule("second"), &secret("/usr/bin/cat"));
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(true)),
+        "{report:#}"
+    );
+    assert_eq!(report["Event"]["type"], "open");
+    assert!(report.get("Error").is_none(), "{report:#}");
+    // Not to match is no error.
+    let (code, report) = world.json(&rule("second"), &secret("/usr/bin/vim"));
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(false)),
+        "{report:#}"
+    );
+    // Variables are unset unless they are given.
+    let unset = secret("/usr/bin/cat").replace("variables", "ignored");
+    let (_, report) = world.json(&rule("second"), &unset);
+    assert_eq!(report["Succeeded"], false, "{report:#}");
+    // A rule for every way to write.
+    let write = r#"{"type": "chmod", "values": {"chmod.file.path": "/tmp/secret"}}"#;
+    let (code, report) = world.json(&rule("written"), write);
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(true)),
+        "{report:#}"
+    );
+    // From a file.
+    fs::write(world.path("event.json"), secret("/usr/bin/cat")).unwrap();
+    let from_file = [
+        "eval",
+        "--rule-id",
+        "second",
+        "--event-file",
+        "event.json",
+        "--policies-dir",
+        ".",
+    ];
+    let (code, report) = world.json(&from_file, "");
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(true)),
+        "{report:#}"
+    );
+    let (_, out, _) = world.run(&rule("second"), &secret("/usr/bin/cat"));
+    assert!(
+        out.starts_with("{\n  \"Succeeded\": true,\n  \"Event\": "),
+        "{out}"
+    );
+}
+
+#[test]
+fn eval_tries_an_expression_with_macros_and_variables() {
+    let world = World::new(&[("mine.policy", POLICY)]);
+    let eval = |expression, event: &str| {
+        world.json(
+            &[
+                "eval",
+                "--event-file",
+                "-",
+                "mine.policy",
+                "--expression",
+                expression,
+            ],
+            event,
+        )
+    };
+    for (expression, expected) in [
+        (
+            r#"open.file.path == "/tmp/secret" && process.file.name in editors"#,
+            false,
+        ),
+        (
+            r#"open.file.path == "/tmp/secret" && "cat" in ${process.seen}"#,
+            true,
+        ),
+        (
+            "open.file.name == \"secret\"\n  && ${reads} == 5 # a comment",
+            true,
+        ),
+    ] {
+        let (code, report) = eval(expression, &secret("/usr/bin/cat"));
+        assert_eq!(
+            (code, &report["Succeeded"]),
+            (0, &json!(expected)),
+            "{expression}: {report:#}"
+        );
+    }
+    let (code, report) = eval("open.file.pth == \"/x\"", &secret("/usr/bin/cat"));
+    let error = report["Error"].as_str().unwrap();
+    assert!(
+        code == 1 && error.contains("did you mean `open.file.path`?"),
+        "{error}"
+    );
+    // Without any policies.
+    let bare = World::new(&[]);
+    let (code, report) = bare.json(
+        &[
+            "eval",
+            "--expression",
+            "open.flags & O_CREAT > 0",
+            "--event-type",
+            "open",
+            "--event-file",
+            "-",
+        ],
+        r#"{"values": {"open.flags": "O_CREAT|O_RDWR"}}"#,
+    );
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(true)),
+        "{report:#}"
+    );
+}
+
+#[test]
+fn eval_tells_what_is_wrong_in_one_place() {
+    let world = World::new(&[("mine.policy", POLICY)]);
+    let good = secret("/usr/bin/cat");
+    let cases: [(&[&str], &str, &str); 9] = [
+        (&["--rule-id", "secnd"], &good, "did you mean `second`?"),
+        (&["--rule-id", "switched_off"], &good, "is not in force"),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "exec", "values": {"exec.file.path": "/x"}}"#,
+            "is for events of type open, and this one is of type exec",
+        ),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "opn", "values": {}}"#,
+            "unknown event type `opn`",
+        ),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "open", "values": {"open.flags": true}}"#,
+            "open.flags",
+        ),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "open", "values": {"chmod.file.path": "/x"}}"#,
+            "is a field of chmod events",
+        ),
+        (&["--rule-id", "second"], r#"{"values": {}}"#, "no `type`"),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "open", "variables": {"raeds": 1}}"#,
+            "did you mean `reads`?",
+        ),
+        (
+            &["--rule-id", "second"],
+            r#"{"type": "open", "variables": {"reads": "many"}}"#,
+            "is a number, not \"many\"",
+        ),
+    ];
+    for (what, event, expected) in cases {
+        let args = [&["eval", "--event-file", "-", "mine.policy"], what].concat();
+        let (code, report) = world.json(&args, event);
+        let error = report["Error"].as_str().unwrap_or_default();
+        assert!(
+            code == 1 && error.contains(expected) && report["Succeeded"] == false,
+            "{event}: {report:#}"
+        );
+    }
+    for (file, input, expected) in [
+        ("-", "{\"type\": ", "is not JSON such as"),
+        ("none.json", "", "none.json: No such file"),
+        (".", "", "is a directory"),
+    ] {
+        let args = [
+            "eval",
+            "--rule-id",
+            "second",
+            "mine.policy",
+            "--event-file",
+            file,
+        ];
+        let (code, out, err) = world.run(&args, input);
+        assert!(
+            code == 1 && out.is_empty() && err.contains(expected) && err.lines().count() == 1,
+            "{file}: {out}{err}"
+        );
+    }
+}
