@@ -42,6 +42,7 @@ impl Schema for Letters {
             text,
             weight: 0,
             event: (name == "open.file.path").then_some("open".into()),
+            restricted_to: &[],
             validator: Validator::None,
             unavailable: None,
         })

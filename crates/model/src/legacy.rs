@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Names before 7.28, and the short names of cgroup and container.
-const LEGACY: [(&str, &str); 13] = [
+const LEGACY: [(&str, &str); 17] = [
     ("async", "event.async"),
     ("chmod.mode", "chmod.file.destination.mode"),
     ("chown.uid", "chown.file.destination.uid"),
@@ -12,6 +12,13 @@ const LEGACY: [(&str, &str); 13] = [
     ("chown.group", "chown.file.destination.group"),
     ("open.mode", "open.file.destination.mode"),
     ("mkdir.mode", "mkdir.file.destination.mode"),
+    ("setxattr.name", "setxattr.file.destination.name"),
+    ("setxattr.namespace", "setxattr.file.destination.namespace"),
+    ("removexattr.name", "removexattr.file.destination.name"),
+    (
+        "removexattr.namespace",
+        "removexattr.file.destination.namespace",
+    ),
     ("exec.name", "exec.comm"),
     ("process.name", "process.comm"),
     ("process.ancestors.name", "process.ancestors.comm"),

@@ -350,6 +350,7 @@ impl Schema for Table {
             text: entry.spec.text,
             weight: entry.spec.weight,
             event: entry.event.map(Cow::Borrowed),
+            restricted_to: entry.restricted_to,
             validator: entry.spec.validator,
             unavailable: entry.unavailable.clone().map(Cow::Owned),
         })

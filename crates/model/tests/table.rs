@@ -316,3 +316,88 @@ fn hashes_are_asked_for_until_they_are_known() {
     assert_eq!(get(&open, "open.file.hashes"), list(&[&known]));
     assert_eq!(data.file.known_hashes(), [known]);
 }
+
+#[test]
+fn former_names() {
+    let mut names = vec![
+        ("async", "event.async"),
+        ("container.id", "process.container.id"),
+        ("container.created_at", "process.container.created_at"),
+        ("container.tags", "process.container.tags"),
+        ("cgroup.id", "process.cgroup.id"),
+        ("cgroup.version", "process.cgroup.version"),
+        ("cgroup.file.inode", "process.cgroup.file.inode"),
+        ("chmod.mode", "chmod.file.destination.mode"),
+        ("chown.uid", "chown.file.destination.uid"),
+        ("chown.user", "chown.file.destination.user"),
+        ("chown.gid", "chown.file.destination.gid"),
+        ("chown.group", "chown.file.destination.group"),
+        ("open.mode", "open.file.destination.mode"),
+        ("mkdir.mode", "mkdir.file.destination.mode"),
+        ("setxattr.name", "setxattr.file.destination.name"),
+        ("setxattr.namespace", "setxattr.file.destination.namespace"),
+        ("removexattr.name", "removexattr.file.destination.name"),
+        (
+            "removexattr.namespace",
+            "removexattr.file.destination.namespace",
+        ),
+        ("rename.old.filename", "rename.file.path"),
+        ("rename.old.basename", "rename.file.name"),
+        ("rename.new.filename", "rename.file.destination.path"),
+        ("rename.new.basename", "rename.file.destination.name"),
+        ("link.source.filename", "link.file.path"),
+        ("link.source.basename", "link.file.name"),
+        ("link.target.filename", "link.file.destination.path"),
+        ("link.target.basename", "link.file.destination.name"),
+    ];
+    let files: Vec<(String, String)> = [
+        "chmod",
+        "chown",
+        "exec",
+        "mkdir",
+        "open",
+        "process",
+        "process.ancestors",
+        "process.parent",
+        "removexattr",
+        "rmdir",
+        "setxattr",
+        "unlink",
+        "utimes",
+    ]
+    .iter()
+    .flat_map(|event| {
+        [("filename", "path"), ("basename", "name")].map(|(former, present)| {
+            (
+                format!("{event}.{former}"),
+                format!("{event}.file.{present}"),
+            )
+        })
+    })
+    .chain(
+        ["exec", "process", "process.ancestors", "process.parent"]
+            .map(|process| (format!("{process}.name"), format!("{process}.comm"))),
+    )
+    .collect();
+    names.extend(
+        files
+            .iter()
+            .map(|(former, present)| (former.as_str(), present.as_str())),
+    );
+    for (former, present) in names {
+        let field = schema()
+            .field(former)
+            .unwrap_or_else(|| panic!("no {former}"));
+        assert_eq!(field.name, present, "{former}");
+    }
+    // What never was a name.
+    for name in [
+        "open.file.filename",
+        "container",
+        "cgroup.nonsense",
+        "filename",
+        "rename.filename.x",
+    ] {
+        assert_eq!(schema().field(name), None, "{name}");
+    }
+}

@@ -52,6 +52,7 @@ impl Schema for FactSchema {
             text: TextKind::Plain,
             weight: 0,
             event: None,
+            restricted_to: &[],
             validator: Validator::None,
             unavailable: None,
         })

@@ -1,6 +1,7 @@
 //! Syntax tree → compiled form: the entry points, and what an expression is compiled against.
 
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 
 use crate::ast::{Expr, ExprKind};
 use crate::error::{Error, ErrorKind};
@@ -116,6 +117,7 @@ pub fn compile_expr(
                 "a rule must name a field of an event, such as open.file.path or exec.file.name",
             ));
         }
+        checker.check_restricted()?;
         let Checker {
             event,
             fields,
@@ -139,6 +141,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) fields: Vec<FieldInfo>,
     /// Where each field is in `fields`.
     known: FxHashMap<String, usize>,
+    /// The fields that only some event types have, those, and the place.
+    pub(crate) restricted: Vec<(Cow<'static, str>, &'static [&'static str], Span)>,
     pub(crate) register: Option<(String, IterId)>,
     /// The macros being expanded.
     pub(crate) macro_depth: usize,
@@ -159,11 +163,29 @@ impl<'a> Checker<'a> {
             event: None,
             fields: Vec::new(),
             known: FxHashMap::default(),
+            restricted: Vec::new(),
             register: None,
             macro_depth: 0,
             nodes: 0,
             depth: 0,
         }
+    }
+
+    /// Whether the event type, known when the whole expression is, has all fields that only some have.
+    pub(crate) fn check_restricted(&self) -> Result<(), Error> {
+        let Some(event) = &self.event else {
+            return Ok(());
+        };
+        for (name, types, span) in &self.restricted {
+            if !types.contains(&event.as_str()) {
+                let message = format!(
+                    "field `{name}` not available for event type `{event}`, restricted to {}",
+                    types.join(", ")
+                );
+                return Err(Error::new(ErrorKind::Event(message), *span));
+            }
+        }
+        Ok(())
     }
 
     /// Takes down one more node; [`Self::leave`] ends it.

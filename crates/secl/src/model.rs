@@ -76,6 +76,8 @@ pub struct FieldInfo {
     pub weight: u32,
     /// The only event type that has it (`open` for `open.flags`); `None` for common fields.
     pub event: Option<Cow<'static, str>>,
+    /// For a field that is no event type's own, but that not all have: those that have it. Empty for all.
+    pub restricted_to: &'static [&'static str],
     /// What it can be compared with.
     pub validator: Validator,
     /// Where this build knows the field but cannot fill it: why. Rules that name it compile; it reads as the zero value of its

@@ -112,6 +112,9 @@ impl Checker<'_> {
                 Some(_) => {}
                 None => self.event = Some(event.to_string()),
             }
+        } else if !info.restricted_to.is_empty() {
+            self.restricted
+                .push((info.name.clone(), info.restricted_to, span));
         }
         self.add_field(info);
         Ok(())

@@ -248,9 +248,7 @@ fn field_of(event_type: &EventType, name: &str) -> Result<FieldInfo, ValueError>
         let message = format!("unknown field `{name}`");
         return Err(ValueError::new(name, message).help(suggestion(nearest(name, known))));
     };
-    let restricted = table()
-        .entry(info.id)
-        .map_or(&[][..], |entry| entry.restricted_to);
+    let restricted = info.restricted_to;
     let others = match &info.event {
         Some(event) if *event != event_type.name => event.to_string(),
         None if !restricted.is_empty() && !restricted.contains(&event_type.name) => {

@@ -292,6 +292,7 @@ fn another_process_by_its_pid() {
         weight: 0,
         event: None,
         unavailable: None,
+        restricted_to: &[],
         validator: Default::default(),
     };
     let action = SetAction {

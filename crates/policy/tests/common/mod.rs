@@ -95,6 +95,7 @@ impl Schema for World {
             text: TextKind::Plain,
             weight: 0,
             event: None,
+            restricted_to: &[],
             validator: Validator::None,
             unavailable: None,
         };

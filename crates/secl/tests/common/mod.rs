@@ -166,6 +166,7 @@ impl Schema for TestSchema {
             text: row.text,
             weight: row.weight,
             event: event.map(|event| Cow::Owned(event.to_owned())),
+            restricted_to: &[],
             validator: row.validator,
             unavailable: (event == Some("mmap")).then(|| "this build has no mmap hook".into()),
         })
