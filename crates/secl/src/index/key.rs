@@ -1,5 +1,7 @@
 //! A rule's key: conditions on single fields of which at least one holds for each event that the rule matches.
 
+use std::sync::Arc;
+
 use crate::ast::{ArithOp, CompareOp};
 use crate::ir::{Iter, Num, Pred, Source};
 use crate::model::{IterId, TextKind};
@@ -39,29 +41,28 @@ pub(super) enum TextProbe {
 /// One condition.
 #[derive(Debug, Clone)]
 pub(super) struct Atom {
-    pub(super) slot: Slot,
+    pub(super) slot: Arc<Slot>,
     pub(super) probe: Probe,
 }
 
-/// A rule's key.
+/// Conditions of which at least one holds.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Key {
     pub(super) atoms: Vec<Atom>,
     /// How many of a million events are thought to satisfy it.
-    chance: u64,
+    pub(super) chance: u64,
 }
 
-/// The key of a rule, and `None` where there is no such condition.
-pub(super) fn of(program: &Program) -> Option<Key> {
+/// The keys that a rule can have, any of which will do; none where nothing follows from it.
+pub(super) fn of(program: &Program) -> Vec<Key> {
     let (once, each) = program.parts();
-    let first = Extract { register: None }.key(once);
-    let second = each.and_then(|(iter, pred)| {
-        Extract {
-            register: Some(*iter),
-        }
-        .key(pred)
-    });
-    better(first, second).filter(|key| key.chance < USELESS)
+    let mut keys = Extract { register: None }.alternatives(once);
+    if let Some((iter, pred)) = each {
+        let register = Some(*iter);
+        keys.extend(Extract { register }.alternatives(pred));
+    }
+    keys.retain(|key| key.chance < USELESS);
+    keys
 }
 
 /// A key that lets so many events through costs more than it saves.
@@ -81,6 +82,13 @@ struct Extract {
 }
 
 impl Extract {
+    fn alternatives(&self, pred: &Pred) -> Vec<Key> {
+        match pred {
+            Pred::And(terms) => terms.iter().filter_map(|term| self.key(term)).collect(),
+            other => self.key(other).into_iter().collect(),
+        }
+    }
+
     fn key(&self, pred: &Pred) -> Option<Key> {
         match pred {
             Pred::Const(false) => Some(Key::default()),
@@ -164,11 +172,12 @@ impl Extract {
     fn any_of(&self, slot: Slot, probes: impl Iterator<Item = Probe>) -> Option<Key> {
         let mut key = Key::default();
         let many = slot.many();
+        let slot = Arc::new(slot);
         for probe in probes {
             let chance = probe.chance() * if many { 6 } else { 1 };
             key.chance = key.chance.saturating_add(chance);
             key.atoms.push(Atom {
-                slot: slot.clone(),
+                slot: Arc::clone(&slot),
                 probe,
             });
         }
@@ -351,5 +360,39 @@ fn part_chance(length: usize) -> u64 {
         3 => 30_000,
         4..8 => 10_000,
         _ => 3000,
+    }
+}
+
+/// A slot, and how its value is looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Lookup {
+    slot: Arc<Slot>,
+    way: u8,
+}
+
+impl Atom {
+    pub(super) fn lookup(&self) -> Lookup {
+        let way = match &self.probe {
+            Probe::Text(TextProbe::Equal(_) | TextProbe::NotEmpty) => 0,
+            Probe::Text(TextProbe::Name(_)) => 1,
+            Probe::Text(TextProbe::Start(_)) => 2,
+            Probe::Text(TextProbe::End(_)) => 3,
+            Probe::Text(TextProbe::Inside(_)) => 4,
+            Probe::Int(_) | Probe::Mask(_) | Probe::Bool(_) => 0,
+        };
+        Lookup {
+            slot: Arc::clone(&self.slot),
+            way,
+        }
+    }
+
+    /// What it is thought to take to look the values of an event up, in nanoseconds.
+    pub(super) fn cost(&self) -> u64 {
+        let one = match &self.probe {
+            Probe::Int(_) | Probe::Mask(_) | Probe::Bool(_) => 10,
+            Probe::Text(TextProbe::Inside(_)) => 60,
+            Probe::Text(_) => 20,
+        };
+        one * if self.slot.many() { 10 } else { 1 }
     }
 }

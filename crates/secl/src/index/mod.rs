@@ -5,6 +5,7 @@
 //! value leads to the rules that it can concern. Only those are evaluated, in their order; a rule without such a condition
 //! always is. Predicates that several rules have in common ([`graph`]) are evaluated once.
 
+mod choose;
 mod graph;
 mod key;
 mod scratch;
@@ -41,27 +42,24 @@ impl RuleIndex {
     /// Makes the index of rules, which are known by their position from here on.
     pub fn new<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Self {
         let mut graph = Builder::default();
-        let mut slots = slot::Builder::default();
         let mut rules: Vec<Entry> = Vec::new();
-        let mut always = Vec::new();
+        let mut keys = Vec::new();
         for program in programs {
-            let rule = rules.len();
-            if rule.is_multiple_of(64) {
-                always.push(0);
-            }
-            match key::of(program) {
-                Some(key) => slots.add(key, u32::try_from(rule).unwrap_or(u32::MAX)),
-                None => {
-                    if let Some(word) = always.last_mut() {
-                        *word |= 1u64 << (rule % 64);
-                    }
-                }
-            }
+            keys.push(key::of(program));
             let (once, each) = program.parts();
             rules.push(Entry {
                 once: graph.add(once),
                 each: each.map(|(iter, pred)| (*iter, graph.add(pred))),
             });
+        }
+        let mut slots = slot::Builder::default();
+        let mut always = vec![0u64; rules.len().div_ceil(64)];
+        for (rule, key) in (0u32..).zip(choose::choose(keys)) {
+            match (key, always.get_mut(rule as usize / 64)) {
+                (Some(key), _) => slots.add(key, rule),
+                (None, Some(word)) => *word |= 1 << (rule % 64),
+                (None, None) => {}
+            }
         }
         Self {
             graph: graph.finish(),

@@ -1,5 +1,7 @@
 //! The fields that the keys of rules are about, each read once.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
 use super::Scratch;
@@ -20,7 +22,7 @@ pub(super) struct Slots {
 /// Collects keys.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
-    numbers: FxHashMap<Slot, usize>,
+    numbers: FxHashMap<Arc<Slot>, usize>,
     fields: Vec<Field>,
 }
 
@@ -55,7 +57,7 @@ impl Builder {
             let number = match self.numbers.get(&atom.slot) {
                 Some(number) => *number,
                 None => {
-                    self.fields.push(match &atom.slot {
+                    self.fields.push(match &*atom.slot {
                         Slot::Text(source) => Field::Text(source.clone(), text::Builder::default()),
                         Slot::Int(num) => Field::Int(num.clone(), IntBuilder::default()),
                         Slot::Bool(source) => Field::Bool(source.clone(), BoolIndex::default()),
