@@ -1,13 +1,13 @@
 //! How many events a rule may send: a token bucket per rule, or per distinct value of its `limiter_token` fields.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::time::Duration;
 
 use atalaya_secl::model::{EventView, Value};
 use rustc_hash::FxHashMap;
 
-use crate::Rule;
+use crate::{Rule, RuleSet};
 
 /// One token per this period, without `every`.
 pub const DEFAULT_PERIOD: Duration = Duration::from_millis(100);
@@ -19,17 +19,20 @@ pub const MAX_TOKENS: usize = 500;
 /// The rate limits of all rules of one rule set. Time is the caller's: any monotonic clock in nanoseconds.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    rules: FxHashMap<usize, RuleLimit>,
+    /// By [`Rule::index`].
+    rules: Vec<RuleLimit>,
+    /// Its keys are random, so that nobody can choose values that count as one.
+    hasher: RandomState,
 }
 
 #[derive(Debug, Default)]
 struct RuleLimit {
     /// The bucket of a rule without `limiter_token`.
     single: Option<Bucket>,
-    /// Key → bucket and the time of its last use.
-    keyed: FxHashMap<String, (Bucket, u64)>,
-    /// Last use → key; the front is the least recently used. The counter makes entries of one instant distinct.
-    by_age: BTreeMap<u64, String>,
+    /// The hash of the values → bucket and the time of its last use.
+    keyed: FxHashMap<u64, (Bucket, u64)>,
+    /// Last use → hash; the first is the least recently used. The counter makes entries of one instant distinct.
+    by_age: BTreeMap<u64, u64>,
     uses: u64,
     dropped: u64,
 }
@@ -86,22 +89,46 @@ impl RateLimiter {
         Self::default()
     }
 
+    /// The limits after a reload: a rule that is still there, with the same limits, goes on where it was.
+    #[must_use]
+    pub fn carry_over(mut self, old: &RuleSet, new: &RuleSet) -> Self {
+        let mut known: FxHashMap<&str, (&Rule, RuleLimit)> = old
+            .rules()
+            .iter()
+            .zip(self.rules.drain(..))
+            .map(|(rule, limit)| (rule.id.as_str(), (rule, limit)))
+            .collect();
+        self.rules = new
+            .rules()
+            .iter()
+            .map(|rule| match known.remove(rule.id.as_str()) {
+                Some((was, limit)) if limits(was) == limits(rule) => limit,
+                _ => RuleLimit::default(),
+            })
+            .collect();
+        self
+    }
+
     /// Whether the rule may send an event now. Counts it if so.
     pub fn allow(&mut self, rule: &Rule, event: &dyn EventView, now_ns: u64) -> bool {
+        if self.rules.len() <= rule.index {
+            self.rules.resize_with(rule.index + 1, RuleLimit::default);
+        }
+        let Some(limit) = self.rules.get_mut(rule.index) else {
+            return true;
+        };
         let fresh = || match rule.every {
             Some(period) => Bucket::new(period, 1, now_ns),
             None => Bucket::new(DEFAULT_PERIOD, DEFAULT_BURST, now_ns),
         };
-        let limit = self.rules.entry(rule.index).or_default();
         let allowed = if rule.limiter_fields.is_empty() {
             limit.single.get_or_insert_with(fresh).take(now_ns)
         } else {
-            let mut key = String::new();
+            let mut hasher = self.hasher.build_hasher();
             for field in &rule.limiter_fields {
-                push_value(&mut key, &event.get(field.id));
-                key.push('\u{1f}');
+                hash_value(&event.get(field.id), &mut hasher);
             }
-            limit.take_keyed(key, fresh, now_ns)
+            limit.take_keyed(hasher.finish(), fresh, now_ns)
         };
         if !allowed {
             limit.dropped += 1;
@@ -111,17 +138,19 @@ impl RateLimiter {
 
     /// How many events of the rule were held back so far.
     pub fn dropped(&self, rule: &Rule) -> u64 {
-        self.rules.get(&rule.index).map_or(0, |limit| limit.dropped)
+        self.rules.get(rule.index).map_or(0, |limit| limit.dropped)
     }
 }
 
+/// What makes the limits of a rule.
+fn limits(rule: &Rule) -> (Option<Duration>, &[String]) {
+    (rule.every, &rule.limiter_token)
+}
+
 impl RuleLimit {
-    fn take_keyed(&mut self, key: String, fresh: impl Fn() -> Bucket, now_ns: u64) -> bool {
+    fn take_keyed(&mut self, key: u64, fresh: impl Fn() -> Bucket, now_ns: u64) -> bool {
         self.uses += 1;
-        let (bucket, last_use) = self
-            .keyed
-            .entry(key.clone())
-            .or_insert_with(|| (fresh(), 0));
+        let (bucket, last_use) = self.keyed.entry(key).or_insert_with(|| (fresh(), 0));
         let allowed = bucket.take(now_ns);
         self.by_age.remove(last_use);
         *last_use = self.uses;
@@ -135,16 +164,15 @@ impl RuleLimit {
     }
 }
 
-fn push_value(out: &mut String, value: &Value<'_>) {
-    // Writing to a string cannot fail.
-    let _ = match value {
-        Value::Bool(value) => write!(out, "{value}"),
-        Value::Int(value) => write!(out, "{value}"),
-        Value::Str(value) => out.write_str(value),
-        Value::Ip(value) => write!(out, "{value}"),
-        Value::BoolList(values) => write!(out, "{values:?}"),
-        Value::IntList(values) => write!(out, "{values:?}"),
-        Value::StrList(values) => write!(out, "{values:?}"),
-        Value::IpList(values) => write!(out, "{values:?}"),
-    };
+fn hash_value(value: &Value<'_>, hasher: &mut impl Hasher) {
+    match value {
+        Value::Bool(value) => value.hash(hasher),
+        Value::Int(value) => value.hash(hasher),
+        Value::Str(value) => value.hash(hasher),
+        Value::Ip(value) => value.hash(hasher),
+        Value::BoolList(values) => values.hash(hasher),
+        Value::IntList(values) => values.hash(hasher),
+        Value::StrList(values) => values.hash(hasher),
+        Value::IpList(values) => values.hash(hasher),
+    }
 }

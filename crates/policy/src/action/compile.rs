@@ -128,7 +128,7 @@ pub(crate) fn compile(raw: &RawAction, cx: &ActionContext<'_>) -> Result<Action,
         kind,
         filter,
         body,
-        source: raw.source.clone(),
+        source: raw.to_string(),
     })
 }
 

@@ -27,7 +27,7 @@ pub struct Action {
     pub filter: Option<Program>,
     /// What exactly it does.
     pub body: ActionBody,
-    /// The action as the policy file has it, for reports.
+    /// The action as the policy file has it, on one line of YAML, for reports.
     pub source: String,
 }
 

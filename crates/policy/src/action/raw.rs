@@ -1,5 +1,7 @@
 //! An item of `actions` as the YAML has it.
 
+use std::fmt;
+
 use super::ActionKind;
 use crate::document::{Reader, Text};
 use crate::locate::File;
@@ -12,8 +14,6 @@ pub(crate) struct RawAction {
     pub(crate) at: Place,
     /// The policy whose file the places are in.
     pub(crate) policy: usize,
-    /// The text of the item.
-    pub(crate) source: String,
     pub(crate) filter: Option<Text>,
     pub(crate) parameters: Vec<Parameter>,
 }
@@ -72,6 +72,40 @@ impl RawAction {
     pub(crate) fn place(&self, name: &str) -> Place {
         self.parameter(name)
             .map_or(self.at, |parameter| parameter.at)
+    }
+}
+
+impl fmt::Display for RawAction {
+    /// The action on one line of YAML.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        if let Some(filter) = &self.filter {
+            write!(f, "filter: {:?}, ", filter.value)?;
+        }
+        write!(f, "{}: {{", self.kind.map_or("", ActionKind::name))?;
+        for (index, parameter) in self.parameters.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{}: {}", parameter.name, parameter.value)?;
+        }
+        f.write_str("}}")
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str("]")
+            }
+        }
     }
 }
 
@@ -141,7 +175,6 @@ fn read(reader: &mut Reader<'_>, node: &Node) -> Option<RawAction> {
     };
     let mut action = RawAction {
         at: node.at,
-        source: reader.source_of(node).trim_end().to_owned(),
         ..RawAction::default()
     };
     let errors_before = reader.errors.len();

@@ -51,12 +51,6 @@ impl<'a> Reader<'a> {
         self.errors.push(error);
     }
 
-    /// The text of a node as it stands in the file.
-    pub(crate) fn source_of(&self, node: &Node) -> &'a str {
-        let source: &'a str = self.file.source;
-        source.get(node.at.start..node.at.end).unwrap_or_default()
-    }
-
     pub(crate) fn string(&mut self, node: &Node) -> Text {
         match node.text(self.file.source) {
             Some(text) => Text {

@@ -82,7 +82,8 @@ pub(super) fn read_rule(file: File<'_>, node: &Node) -> RuleDef {
                 Kind::Null => {}
                 _ => reader.wrong(value, "a list of actions"),
             },
-            "every" => rule.every = reader.duration(value),
+            // None at all, as without the key.
+            "every" => rule.every = reader.duration(value).filter(|every| !every.is_zero()),
             "limiter_token" => rule.limiter_token = reader.strings(value),
             "silent" => rule.silent = reader.bool(value),
             "group_id" => {

@@ -49,7 +49,7 @@ pub(super) fn remarks(out: &mut Remarks<'_>, expr: &Expr, program: &Program, sch
         return;
     }
     if FILTERED.contains(&event) && *program.necessary() == Necessary::Unknown {
-        let help = "give the whole rule a condition on the path, the directory or the name of the file that does not begin with `*`";
+        let help = "give the whole rule a condition on the path or directory that does not begin with `*`, or on exact names";
         match leading_wildcard(expr, event, schema) {
             Some(span) => out.span(
                 "no-kernel-filter",
