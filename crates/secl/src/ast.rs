@@ -1,7 +1,5 @@
 //! The syntax tree.
 
-use std::fmt;
-
 use ipnet::IpNet;
 
 use crate::span::Span;
@@ -141,6 +139,22 @@ impl Expr {
         expr
     }
 
+    /// Calls `f` on this and every expression below, outer ones first.
+    pub fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a Self)) {
+        f(self);
+        match &self.kind {
+            ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => inner.visit(f),
+            ExprKind::Arith(_, left, right) | ExprKind::Compare(_, left, right) => {
+                left.visit(f);
+                right.visit(f);
+            }
+            ExprKind::Logical(_, items) | ExprKind::List(items) => {
+                items.iter().for_each(|item| item.visit(f));
+            }
+            _ => {}
+        }
+    }
+
     /// Calls `f` on every name (`Ident` and `%{…}`) in the expression, to read or replace it.
     pub fn for_each_name(&mut self, f: &mut dyn FnMut(&mut String)) {
         match &mut self.kind {
@@ -156,58 +170,6 @@ impl Expr {
                 right.for_each_name(f);
             }
             _ => {}
-        }
-    }
-}
-
-impl fmt::Display for Expr {
-    /// Text that parses to the same tree (but for the places).
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let join = |f: &mut fmt::Formatter<'_>, items: &[Self], between: &str| {
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    f.write_str(between)?;
-                }
-                write!(f, "{item}")?;
-            }
-            Ok(())
-        };
-        match &self.kind {
-            ExprKind::Ident(name) => f.write_str(name),
-            ExprKind::Int(value) => write!(f, "{value}"),
-            ExprKind::Duration(nanos) if nanos % 1_000_000_000 == 0 => {
-                write!(f, "{}s", nanos / 1_000_000_000)
-            }
-            ExprKind::Duration(nanos) => write!(f, "{}ms", nanos / 1_000_000),
-            ExprKind::Ip(net) => write!(f, "{}", net.addr()),
-            ExprKind::Cidr(net) => write!(f, "{net}"),
-            ExprKind::Str(text) => write!(f, "\"{text}\""),
-            ExprKind::Pattern(text) => write!(f, "~\"{text}\""),
-            ExprKind::Regexp(text) => write!(f, "r\"{text}\""),
-            ExprKind::Variable(name) => write!(f, "${{{name}}}"),
-            ExprKind::FieldRef(name) => write!(f, "%{{{name}}}"),
-            ExprKind::List(items) => {
-                f.write_str("[")?;
-                join(f, items, ", ")?;
-                f.write_str("]")
-            }
-            ExprKind::Paren(inner) => write!(f, "({inner})"),
-            // `not`, because `!` before a pattern would read as `!~`.
-            ExprKind::Unary(UnaryOp::Not, inner) => write!(f, "not {inner}"),
-            // The space keeps the sign from the number.
-            ExprKind::Unary(UnaryOp::Neg, inner) => write!(f, "- {inner}"),
-            ExprKind::Unary(UnaryOp::BitNot, inner) => write!(f, "^{inner}"),
-            ExprKind::Arith(op, left, right) => write!(f, "{left} {} {right}", op.symbol()),
-            ExprKind::Compare(op, left, right) => write!(f, "{left} {} {right}", op.symbol()),
-            ExprKind::Logical(op, terms) => join(
-                f,
-                terms,
-                if *op == LogicalOp::And {
-                    " && "
-                } else {
-                    " || "
-                },
-            ),
         }
     }
 }

@@ -20,6 +20,7 @@ mod names;
 mod necessary;
 mod parser;
 mod pattern;
+mod print;
 mod program;
 mod span;
 mod validate;

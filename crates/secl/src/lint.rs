@@ -84,7 +84,7 @@ pub fn lint(expr: &Expr, scope: &Scope<'_>) -> Vec<Lint> {
 /// `b || c` in `a && b || c`.
 pub fn mixed_logical(expr: &Expr) -> Vec<Span> {
     let mut found = Vec::new();
-    visit(expr, &mut |expr| {
+    expr.visit(&mut |expr| {
         if let ExprKind::Logical(_, terms) = &expr.kind {
             let inner = terms
                 .iter()
@@ -98,7 +98,7 @@ pub fn mixed_logical(expr: &Expr) -> Vec<Span> {
 /// Terms of a chain that stand in it before.
 pub fn duplicates(expr: &Expr) -> Vec<Span> {
     let mut found = Vec::new();
-    visit(expr, &mut |expr| {
+    expr.visit(&mut |expr| {
         if let ExprKind::Logical(_, terms) = &expr.kind {
             let mut seen = rustc_hash::FxHashSet::default();
             let again = terms
@@ -114,7 +114,7 @@ pub fn duplicates(expr: &Expr) -> Vec<Span> {
 /// `a == 1 && a == 2`, `a != 1 || a != 2`.
 pub fn constant(expr: &Expr, scope: &Scope<'_>) -> Vec<(Span, bool)> {
     let mut found = Vec::new();
-    visit(expr, &mut |expr| match &expr.kind {
+    expr.visit(&mut |expr| match &expr.kind {
         ExprKind::Compare(..) => {
             if let Ok(Pred::Const(value)) = Checker::new(*scope).condition(expr) {
                 found.push((expr.span, value));
@@ -166,7 +166,7 @@ fn two_literals(terms: &[Expr], wanted: CompareOp, scope: &Scope<'_>) -> Option<
 /// Negated comparisons with a side that can have several values.
 pub fn negated_any(expr: &Expr, scope: &Scope<'_>) -> Vec<Span> {
     let mut found = Vec::new();
-    visit(expr, &mut |expr| {
+    expr.visit(&mut |expr| {
         let ExprKind::Compare(CompareOp::Ne | CompareOp::NotIn | CompareOp::NotMatch, left, right) =
             &expr.kind
         else {
@@ -187,19 +187,4 @@ pub fn negated_any(expr: &Expr, scope: &Scope<'_>) -> Vec<Span> {
         }
     });
     found
-}
-
-/// Calls `f` on the expression and all below, outer ones first.
-fn visit(expr: &Expr, f: &mut dyn FnMut(&Expr)) {
-    f(expr);
-    match &expr.kind {
-        ExprKind::Paren(inner) | ExprKind::Unary(_, inner) => visit(inner, f),
-        ExprKind::Arith(_, left, right) | ExprKind::Compare(_, left, right) => {
-            visit(left, f);
-            visit(right, f);
-        }
-        ExprKind::Logical(_, terms) => terms.iter().for_each(|term| visit(term, f)),
-        // Members of a list are literals.
-        _ => {}
-    }
 }
