@@ -73,7 +73,7 @@ impl Checker<'_> {
             }
             (Operand::Text(left), Operand::Text(right)) => {
                 text_op(op, positive, right_span)?;
-                Pred::Const(literals(
+                Pred::Const(self.literals(
                     &left,
                     &as_pattern(positive, right),
                     left_span,
@@ -174,6 +174,7 @@ impl Checker<'_> {
         literals: Vec<(Literal, Span)>,
     ) -> Result<Pred, Error> {
         for (literal, span) in &literals {
+            self.charge(literal, *span)?;
             self.validate_text(op, source, literal, *span)?;
         }
         let kind = source.text_kind();
@@ -188,6 +189,28 @@ impl Checker<'_> {
             }
         }
         Ok(Pred::or(terms))
+    }
+
+    /// Whether one of two literals matches the other.
+    fn literals(
+        &mut self,
+        left: &Literal,
+        right: &Literal,
+        left_span: Span,
+        right_span: Span,
+    ) -> Result<bool, Error> {
+        let (text, literal, span) = match (left, right) {
+            (Literal::Text(text), other) => (text, other, right_span),
+            (other, Literal::Text(text)) => (text, other, left_span),
+            _ => {
+                let message = "two patterns cannot be compared with each other".to_owned();
+                return Err(Error::new(ErrorKind::Operator(message), right_span));
+            }
+        };
+        self.charge(literal, span)?;
+        let matcher = Matcher::new(std::slice::from_ref(literal), TextKind::Plain)
+            .map_err(|(_, message)| Error::new(ErrorKind::Literal(message), span))?;
+        Ok(matcher.matches(text))
     }
 
     fn in_list(
@@ -264,7 +287,8 @@ impl Checker<'_> {
                             Literal::Pattern(_) | Literal::Regexp(_),
                             Literal::Pattern(_) | Literal::Regexp(_),
                         ) => literal == text,
-                        _ => literals(&literal, &as_pattern(positive, text), left_span, at)
+                        _ => self
+                            .literals(&literal, &as_pattern(positive, text), left_span, at)
                             .map_err(|error| within(error, span.to(left_span)))?,
                     };
                     terms.push(Pred::Const(same));
@@ -365,25 +389,6 @@ fn as_pattern(op: CompareOp, literal: Literal) -> Literal {
         Literal::Text(text) if op == Match => Literal::Pattern(text),
         other => other,
     }
-}
-
-fn literals(
-    left: &Literal,
-    right: &Literal,
-    left_span: Span,
-    right_span: Span,
-) -> Result<bool, Error> {
-    let (text, literal, span) = match (left, right) {
-        (Literal::Text(text), other) => (text, other, right_span),
-        (other, Literal::Text(text)) => (text, other, left_span),
-        _ => {
-            let message = "two patterns cannot be compared with each other".to_owned();
-            return Err(Error::new(ErrorKind::Operator(message), right_span));
-        }
-    };
-    let matcher = Matcher::new(std::slice::from_ref(literal), TextKind::Plain)
-        .map_err(|(_, message)| Error::new(ErrorKind::Literal(message), span))?;
-    Ok(matcher.matches(text))
 }
 
 /// One matcher for all of the literals.

@@ -7,7 +7,9 @@ use crate::ast::{Expr, ExprKind};
 use crate::error::{Error, ErrorKind};
 use crate::model::{FieldInfo, IterId, Schema};
 use crate::parser::{parse, parse_macro};
+use crate::pattern::Literal;
 use crate::program::Program;
+use crate::regexp;
 use crate::span::Span;
 use crate::variables::VariableScope;
 
@@ -43,7 +45,12 @@ impl<'a> Scope<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct MacroSet {
     pub(crate) macros: FxHashMap<String, Expr>,
+    /// How many nodes were looked at to define them.
+    work: usize,
 }
+
+/// How many nodes all macros may have together, the macros inside them counted at each use.
+const MAX_MACRO_NODES: usize = 2_000_000;
 
 impl MacroSet {
     /// Defines a macro by an expression, which may use the macros defined before. A macro of the same name is replaced.
@@ -62,9 +69,16 @@ impl MacroSet {
             variables,
             rule_tags: &[],
         };
-        Checker::new(scope)
+        let mut checker = Checker::new(scope);
+        checker
             .operand(&expr)
             .map_err(|error| error.located(source))?;
+        let work = self.work + checker.nodes;
+        if work > MAX_MACRO_NODES {
+            let message = format!("macros of more than {MAX_MACRO_NODES} parts together");
+            return Err(Error::new(ErrorKind::Limit(message), expr.span).located(source));
+        }
+        self.work = work;
         self.macros.insert(name.to_owned(), expr);
         Ok(())
     }
@@ -148,10 +162,15 @@ pub(crate) struct Checker<'a> {
     pub(crate) macro_depth: usize,
     nodes: usize,
     depth: usize,
+    /// How large its regular expressions are together.
+    regexps: u64,
 }
 
 /// How deep an expression may nest with its macros expanded. It bounds the recursion of compiler and evaluator.
 const MAX_TOTAL_DEPTH: usize = 250;
+
+/// How large the regular expressions of one expression may be together, as [`regexp::cost`] counts.
+const MAX_REGEXPS: u64 = 100_000;
 
 /// How deep macros may use macros.
 const MAX_MACRO_DEPTH: usize = 20;
@@ -168,6 +187,7 @@ impl<'a> Checker<'a> {
             macro_depth: 0,
             nodes: 0,
             depth: 0,
+            regexps: 0,
         }
     }
 
@@ -200,6 +220,19 @@ impl<'a> Checker<'a> {
             return Ok(());
         };
         Err(Error::new(ErrorKind::Limit(message), span))
+    }
+
+    /// Takes down what a literal costs to compile.
+    pub(crate) fn charge(&mut self, literal: &Literal, span: Span) -> Result<(), Error> {
+        let Literal::Regexp(text) = literal else {
+            return Ok(());
+        };
+        self.regexps = self.regexps.saturating_add(regexp::cost(text));
+        if self.regexps > MAX_REGEXPS {
+            let message = "the regexps of the expression are too large together".to_owned();
+            return Err(Error::new(ErrorKind::Limit(message), span));
+        }
+        Ok(())
     }
 
     /// A field that the expression reads.

@@ -44,6 +44,34 @@ pub enum ErrorKind {
     },
 }
 
+/// The longest message, in bytes: what it quotes may be a megabyte.
+const MAX_MESSAGE: usize = 500;
+
+fn clip(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+        text.push('…');
+    }
+    text
+}
+
+impl ErrorKind {
+    fn clipped(self) -> Self {
+        match self {
+            Self::Syntax(text) => Self::Syntax(clip(text)),
+            Self::UnknownField(text) => Self::UnknownField(clip(text)),
+            Self::UnknownVariable(text) => Self::UnknownVariable(clip(text)),
+            Self::Type(text) => Self::Type(clip(text)),
+            Self::Operator(text) => Self::Operator(clip(text)),
+            Self::Literal(text) => Self::Literal(clip(text)),
+            Self::Iterator(text) => Self::Iterator(clip(text)),
+            Self::Event(text) => Self::Event(clip(text)),
+            Self::Limit(text) => Self::Limit(clip(text)),
+            inside @ Self::Macro { .. } => inside,
+        }
+    }
+}
+
 /// One error, with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -62,7 +90,7 @@ pub struct Error {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, span: Span) -> Self {
         Self {
-            kind,
+            kind: kind.clipped(),
             span,
             help: None,
             line: 1,
@@ -79,7 +107,7 @@ impl Error {
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(clip(help.into()));
         self
     }
 

@@ -305,9 +305,16 @@ fn in_one_spelling(item: Item<'_>) -> Item<'_> {
     }
 }
 
+/// Where a text that is put together ends, in bytes: lists of the event may be long, and a rule may name one many times. The
+/// value that passes it is still whole.
+const MAX_TEXT: usize = 64 << 10;
+
 fn format_parts(parts: &[Part], cx: &Cx<'_>) -> String {
     let mut out = String::new();
     for part in parts {
+        if out.len() > MAX_TEXT {
+            break;
+        }
         match part {
             Part::Text(text) => out.push_str(text),
             Part::Source(source) => {
@@ -327,14 +334,15 @@ fn format_parts(parts: &[Part], cx: &Cx<'_>) -> String {
                         Item::Ip(net) => write!(out, "{net}"),
                     };
                     // Going on to the next value; but an alias is no value of its own.
-                    matches!(
-                        source,
-                        Source::Field {
-                            iter: Iter::None,
-                            many: false,
-                            ..
-                        }
-                    )
+                    out.len() > MAX_TEXT
+                        || matches!(
+                            source,
+                            Source::Field {
+                                iter: Iter::None,
+                                many: false,
+                                ..
+                            }
+                        )
                 });
             }
         }

@@ -22,6 +22,7 @@ mod parser;
 mod pattern;
 mod print;
 mod program;
+mod regexp;
 mod span;
 mod validate;
 mod value;

@@ -6,6 +6,9 @@ use crate::ir::{Iter, Part, Source};
 use crate::model::{FieldInfo, TextKind, Type};
 use crate::span::Span;
 
+/// How many references one string may about have: a bound on the time to put it together.
+const MAX_REFERENCES: usize = 50;
+
 impl Checker<'_> {
     /// The source for a field name as it is written in a rule, with subscripts and suffixes.
     pub(crate) fn field(&mut self, written: &str, span: Span) -> Result<Source, Error> {
@@ -175,6 +178,10 @@ impl Checker<'_> {
             };
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
+            }
+            if parts.len() >= 2 * MAX_REFERENCES {
+                let message = format!("more than {MAX_REFERENCES} references in one string");
+                return Err(Error::new(ErrorKind::Limit(message), span));
             }
             parts.push(Part::Source(if variable {
                 self.variable(name, span)?

@@ -9,6 +9,7 @@ use rustc_hash::FxHashSet;
 
 use crate::model::TextKind;
 use crate::necessary::Target;
+use crate::regexp;
 
 /// Whether two short texts are the same. Most comparisons of a rule differ in the first bytes, and a call of `memcmp`, which
 /// `==` is, costs several times what it takes to see that.
@@ -394,7 +395,7 @@ impl Form {
             )),
             Literal::Pattern(text) if text.contains('*') => Ok(Self::Star(Star::new(&adapt(text)))),
             Literal::Pattern(text) => Ok(Self::Equal(adapt(text).into())),
-            Literal::Regexp(text) => regexp(text, kind == TextKind::DnsName)
+            Literal::Regexp(text) => regexp::compile(text)
                 .map(Self::Regex)
                 .map_err(|message| format!("invalid regexp `{text}`: {message}")),
         }
@@ -428,42 +429,6 @@ impl Form {
             Self::Fold(inner) => inner.weight(),
         }
     }
-}
-
-/// The memory that one compiled regular expression may take, in bytes.
-const REGEXP_SIZE: usize = 4 << 20;
-
-fn regexp(source: &str, fold: bool) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(trim_any(source))
-        .size_limit(REGEXP_SIZE)
-        .dfa_size_limit(REGEXP_SIZE)
-        .nest_limit(100)
-        .case_insensitive(fold)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            // The last line says what is wrong; those before draw the pattern, which is shown already.
-            let last = text.lines().last().unwrap_or_default();
-            last.trim_start_matches("error: ").to_owned()
-        })
-}
-
-/// Drops `.*` at both ends, which a search that is not anchored does not need, and which would keep it from jumping to the
-/// next place that can match.
-fn trim_any(mut source: &str) -> &str {
-    while let Some(rest) = source.strip_prefix(".*") {
-        if rest.starts_with(['?', '*', '+', '{']) {
-            break;
-        }
-        source = rest;
-    }
-    while let Some(rest) = source.strip_suffix(".*") {
-        if rest.ends_with('\\') {
-            break;
-        }
-        source = rest;
-    }
-    source
 }
 
 #[cfg(test)]
@@ -557,13 +522,5 @@ mod tests {
                 "{pattern} {text}"
             );
         }
-    }
-
-    #[test]
-    fn regexps_lose_needless_ends() {
-        assert_eq!(trim_any(".*(a|b).*"), "(a|b)");
-        assert_eq!(trim_any(r"a\.*"), r"a\.*");
-        assert_eq!(trim_any(".*?a"), ".*?a");
-        assert_eq!(trim_any(".*"), "");
     }
 }
