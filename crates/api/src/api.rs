@@ -241,6 +241,72 @@ pub struct ReloadPoliciesResultMessage {
     /// Atalaya: how many rules were refused, with an error in `Policies`.
     #[prost(uint32, tag = "102")]
     pub rules_failed: u32,
+    /// Atalaya: what is different from the policies before.
+    #[prost(message, optional, tag = "103")]
+    pub difference: ::core::option::Option<RuleSetDiff>,
+}
+/// Atalaya: what a reload has changed.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RuleSetDiff {
+    /// Rules that are new, by id.
+    #[prost(string, repeated, tag = "1")]
+    pub added: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Rules that are gone, or are refused now.
+    #[prost(string, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Rules that are different.
+    #[prost(message, repeated, tag = "3")]
+    pub changed: ::prost::alloc::vec::Vec<RuleChange>,
+    /// Rules, macros and policies that are refused now and were not before.
+    #[prost(message, repeated, tag = "4")]
+    pub newly_failing: ::prost::alloc::vec::Vec<RuleFailure>,
+    /// Macros that are new.
+    #[prost(string, repeated, tag = "5")]
+    pub macros_added: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Macros that are gone.
+    #[prost(string, repeated, tag = "6")]
+    pub macros_removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Macros that are different.
+    #[prost(string, repeated, tag = "7")]
+    pub macros_changed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Variables that keep their values.
+    #[prost(string, repeated, tag = "8")]
+    pub variables_kept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Variables that are new.
+    #[prost(string, repeated, tag = "9")]
+    pub variables_added: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Variables whose values are gone.
+    #[prost(string, repeated, tag = "10")]
+    pub variables_dropped: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many rules are as they were; they keep their rate limits and counters.
+    #[prost(uint32, tag = "11")]
+    pub unchanged: u32,
+}
+/// Atalaya: a rule that is different.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleChange {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The keys of the policy file that are different.
+    #[prost(string, repeated, tag = "2")]
+    pub what: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Atalaya: something that is refused.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleFailure {
+    /// The id of the rule or macro, or the name of the policy.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// What is wrong.
+    #[prost(string, repeated, tag = "2")]
+    pub errors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Nothing to say.
 #[allow(clippy::all)]
@@ -484,9 +550,18 @@ pub struct RuleStatus {
     /// What is wrong, else empty.
     #[prost(string, tag = "3")]
     pub error: ::prost::alloc::string::String,
-    /// Atalaya: how often it has matched since start.
+    /// Atalaya: how often it has matched since start; a reload that does not change the rule keeps the number.
     #[prost(uint64, tag = "100")]
     pub matches: u64,
+    /// Atalaya: how many of these sent no event because of the rule's rate limit.
+    #[prost(uint64, tag = "101")]
+    pub rate_limited: u64,
+    /// Atalaya: events and fields of it that cannot be seen on this host or by this build.
+    #[prost(string, repeated, tag = "102")]
+    pub unavailable: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Atalaya: why it is filtered: `filters`, `agent_version`, `disabled`; else empty.
+    #[prost(string, tag = "103")]
+    pub filter_type: ::prost::alloc::string::String,
 }
 /// Where events are sent to by the probe itself.
 #[allow(clippy::all)]
