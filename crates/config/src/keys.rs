@@ -155,10 +155,10 @@ keys! {
     /// Report every failed system call that a rule asks for. When off, only those that failed with EACCES or EPERM.
     "runtime_security_config.syscalls.capture_all_errors.enabled" => capture_all_errors: bool = false, "", PROBE;
 
-    /// Accepted, without effect yet: each rule may send 40 events at once before its rate limit counts.
+    /// How many events a rule without `every` may send at once before its rate limit counts; 0 counts as 1.
     "runtime_security_config.event_server.burst" => event_server_burst: u64 = 40, "events", PROBE;
 
-    /// Accepted, without effect yet: each rule may send 10 events a second after its burst.
+    /// How many events a second a rule without `every` may send after that; 0 counts as 1.
     "runtime_security_config.event_server.rate" => event_server_rate: u64 = 10, "events/s", PROBE;
 
     /// Accepted, without effect yet: how long an event waits at most for what is resolved late, as container tags.

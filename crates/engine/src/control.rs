@@ -10,10 +10,11 @@ use atalaya_model::capture::CaptureKind;
 
 use crate::emit::{epoch_now_ns, timestamp};
 use crate::engine::{EngineError, Shared};
+use crate::holders::key_of;
 use crate::selftest::Outcome;
 use crate::source::SourceReport;
 use crate::stats::get;
-use crate::{dump, report};
+use crate::{dump, reload, report, variables};
 
 /// The commands of a running engine. Clones are the same engine; after it has stopped, commands that need the sensor
 /// fail and the others tell the last state.
@@ -38,7 +39,7 @@ impl Control {
 
     /// Reads the policies again (SIGHUP). Returns how many rules are loaded and how many were refused.
     pub fn reload(&self) -> Result<(u32, u32), EngineError> {
-        Ok(self.shared.reload()?.counts())
+        Ok(self.shared.reload()?.0.counts())
     }
 
     /// Why the engine is not healthy, one line each; empty when it is.
@@ -95,6 +96,11 @@ impl Control {
                 self.shared.options.policies_dir.display()
             ));
         }
+        if let Some(error) = self.shared.reload_error() {
+            warnings.push(format!(
+                "the last reload of the policies failed: {error}; the former rules stay"
+            ));
+        }
         for (kind, rules) in loaded.turned_off() {
             let why = loaded
                 .applied
@@ -135,6 +141,22 @@ impl Control {
             }
         }
         warnings
+    }
+
+    fn variables(
+        &self,
+    ) -> (
+        Vec<proto::SeclVariableState>,
+        BTreeMap<String, proto::ScopedVariableStore>,
+    ) {
+        let processes = self.shared.tree().living();
+        let pids = processes
+            .iter()
+            .map(|process| (key_of(process), process.pid))
+            .collect();
+        let store = self.shared.variables();
+        let scrubber = &self.shared.emitter.agent.scrubber;
+        variables::for_status(store.states(epoch_now_ns()), &pids, scrubber)
     }
 
     fn sensor(&self, source: &SourceReport) -> proto::SensorStatus {
@@ -187,6 +209,11 @@ impl Control {
         add("queue.high_water", most.to_string());
         add("events.failed", get(&shared.stats.panics).to_string());
         add("events.custom", get(&shared.stats.custom).to_string());
+        let variables = shared.variables().stats();
+        add("variables.values", variables.values.to_string());
+        add("variables.bytes", variables.bytes.to_string());
+        add("variables.evicted", variables.evicted.to_string());
+        add("variables.cut", variables.cut.to_string());
         add("process_tree.ended", tree.exited.to_string());
         add("process_tree.cgroups", tree.cgroups.to_string());
         add("process_tree.image_bytes", tree.image_bytes.to_string());
@@ -200,8 +227,13 @@ impl Control {
 }
 
 impl RuntimeControl for Control {
-    fn status(&self, _params: &proto::GetStatusParams) -> proto::Status {
+    fn status(&self, params: &proto::GetStatusParams) -> proto::Status {
         let shared = &self.shared;
+        let (global_variables, scoped_variables) = if params.include_secl_variables {
+            self.variables()
+        } else {
+            Default::default()
+        };
         let source = shared
             .source()
             .as_ref()
@@ -236,8 +268,8 @@ impl RuntimeControl for Control {
             },
             policies_status: report::policies(&loaded),
             direct_sender_status: None,
-            global_variables: Vec::new(),
-            scoped_variables: Default::default(),
+            global_variables,
+            scoped_variables: scoped_variables.into_iter().collect(),
             version: shared.options.version.clone(),
             uptime_seconds: shared.started.elapsed().as_secs(),
             pid: std::process::id(),
@@ -295,7 +327,7 @@ impl RuntimeControl for Control {
     }
 
     fn reload_policies(&self) -> Result<proto::ReloadPoliciesResultMessage, ControlError> {
-        let loaded = self
+        let (loaded, diff) = self
             .shared
             .reload()
             .map_err(|error| ControlError::Failed(format!("{error}; the former rules stay")))?;
@@ -304,6 +336,7 @@ impl RuntimeControl for Control {
             policies: report::policies(&loaded),
             rules_loaded,
             rules_failed,
+            difference: Some(reload::to_proto(diff)),
         })
     }
 

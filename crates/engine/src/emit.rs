@@ -6,12 +6,17 @@ use atalaya_api::proto;
 use atalaya_model::Event;
 use atalaya_model::json::{
     AgentContext, CustomEvent, RuleContext, SERVICE, event_tags, serialize_custom, serialize_event,
+    to_value,
 };
-use atalaya_policy::Rule;
+use atalaya_policy::{Rule, VariableValues};
+use atalaya_resolvers::FileHashes;
 use atalaya_spool::Spool;
 use prost::Message;
+use serde_json::{Value, json};
 
+use crate::hashing::FileRef;
 use crate::output::Output;
+use crate::variables;
 
 /// The track of events that rules matched, and that of what the agent says of itself.
 const TRACK_EVENTS: &str = "secruntime";
@@ -25,28 +30,62 @@ pub(crate) struct Emitter {
     pub(crate) agent: AgentContext,
 }
 
+/// What an event carries besides what it is.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    /// The variables that are set.
+    pub(crate) variables: VariableValues,
+    /// What `hash` actions brought.
+    pub(crate) hashed: Vec<Hashed>,
+}
+
+/// The hashes of one of the event's files.
+#[derive(Debug)]
+pub(crate) struct Hashed {
+    pub(crate) file: FileRef,
+    pub(crate) hashes: FileHashes,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.hashed.is_empty() && self.variables == VariableValues::default()
+    }
+}
+
 impl Emitter {
+    /// Whether there is anywhere to send to.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.spool.is_some() || self.output.is_some()
+    }
+
     /// Sends an event that a rule matched. Returns whether there was anywhere to send it to.
-    pub(crate) fn event(&self, event: &Event, rule: &Rule) -> bool {
-        if self.spool.is_none() && self.output.is_none() {
+    pub(crate) fn event(&self, event: &Event, rule: &Rule, extras: &Extras) -> bool {
+        if !self.is_connected() {
             return false;
         }
+        let actions: Vec<Value> = extras.hashed.iter().map(Hashed::report).collect();
         let context = RuleContext {
             rule_id: rule.rule_id(),
-            source_rule_id: if rule.group_id.is_some() {
-                &rule.id
-            } else {
-                ""
-            },
+            source_rule_id: &rule.written_id,
             rule_version: &rule.version,
             description: &rule.description,
             policy_name: &rule.policy.name,
             policy_version: &rule.policy.version,
             tags: Some(&rule.tags),
             expression: &rule.expression,
+            actions: &actions,
             ..RuleContext::default()
         };
-        let data = serialize_event(event, &context, &self.agent);
+        let data = if extras.is_empty() {
+            serialize_event(event, &context, &self.agent)
+        } else {
+            let mut object = to_value(event, &context, &self.agent);
+            variables::put_into(&mut object, &extras.variables, &self.agent.scrubber);
+            for hashed in &extras.hashed {
+                hashed.put_into(&mut object);
+            }
+            object.to_string().into_bytes()
+        };
         if let Some(output) = &self.output {
             output.line(&data);
         }
@@ -67,7 +106,7 @@ impl Emitter {
                 tags,
                 service: service.to_owned(),
                 timestamp: Some(timestamp(event.time_ns)),
-                original_rule_id: rule.id.clone(),
+                original_rule_id: rule.written_id.clone(),
                 track: TRACK_EVENTS.to_owned(),
                 ..proto::SecurityEventMessage::default()
             };
@@ -100,6 +139,32 @@ impl Emitter {
                 ..proto::SecurityEventMessage::default()
             };
             spool.append(&message.encode_to_vec());
+        }
+    }
+}
+
+impl Hashed {
+    /// What the action did, for `agent.rule_actions`.
+    fn report(&self) -> Value {
+        json!({
+            "type": "hash",
+            "path": self.file.path(),
+            "state": self.hashes.state.name(),
+        })
+    }
+
+    /// Puts the hashes, or why there are none, to where the file is.
+    fn put_into(&self, event: &mut Value) {
+        for place in self.file.places() {
+            let file = place
+                .iter()
+                .try_fold(&mut *event, |at, name| at.get_mut(name));
+            if let Some(Value::Object(file)) = file {
+                file.insert("hash_state".to_owned(), self.hashes.state.name().into());
+                if !self.hashes.hashes.is_empty() {
+                    file.insert("hashes".to_owned(), json!(self.hashes.hashes));
+                }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The engine: its threads, and what they share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,14 @@ use arc_swap::ArcSwap;
 use atalaya_model::capture::{CaptureKind, Loss};
 use atalaya_model::json::{AgentContext, CustomEvent, Heartbeat, LostEvents, LostIn};
 use atalaya_model::{Context, Event, EventData};
-use atalaya_policy::Rule;
+use atalaya_policy::{Rule, VariableStore};
 use atalaya_resolvers::{ProcessTree, Snapshot, UserTables, cgroup, clock};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::Control;
-use crate::emit::Emitter;
+use crate::emit::{Emitter, epoch_now_ns};
+use crate::hashing::{self, Hashing, Names};
+use crate::holders::key_of;
 use crate::options::EngineOptions;
 use crate::pulse::{self, Pulse};
 use crate::queue::Queues;
@@ -25,6 +27,7 @@ use crate::rules::{Loaded, policy_infos};
 use crate::selftest::SelfTest;
 use crate::source::{EventSource, SourceError};
 use crate::stats::{Stats, add};
+use crate::watch;
 use crate::worker::Worker;
 
 /// Why an engine could not be started, or new rules not be put in force.
@@ -55,8 +58,11 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) pulse: Pulse,
     pub(crate) self_test: SelfTest,
+    pub(crate) hashing: Arc<Hashing>,
     /// Held by the event loop for a batch at a time, and by whoever dumps it.
     tree: Mutex<ProcessTree>,
+    variables: Mutex<VariableStore>,
+    reload_error: Mutex<Option<String>>,
     /// `None` once the engine is stopping. Its lock is also what keeps two reloads apart.
     source: Mutex<Option<Box<dyn EventSource>>>,
     /// Closed when the engine stops.
@@ -74,47 +80,22 @@ impl Shared {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the policies and puts them in force: first the kernel sends what the new rules need besides what the old
-    /// ones did, then the rules are exchanged. On an error the old rules stay.
-    pub(crate) fn reload(&self) -> Result<Arc<Loaded>, EngineError> {
-        let mut guard = self.source();
-        let source = guard.as_mut().ok_or(EngineError::Stopping)?;
-        let generation = self.rules.load().generation + 1;
-        let mut loaded = Loaded::read(&self.options, self.self_test.policy(), generation);
-        // A directory that is gone, or not to be read for a moment, is no wish to watch nothing.
-        if let Some(error) = loaded.report.errors.first() {
-            return Err(EngineError::Policies(error.to_string()));
-        }
-        loaded.applied = source.apply(&loaded.interest)?;
-        let loaded = Arc::new(loaded);
-        self.rules.store(Arc::clone(&loaded));
-        drop(guard);
-        self.announce_rules(&loaded);
-        Ok(loaded)
+    /// The values of the rules' variables. Whoever locks the tree as well locks it first.
+    pub(crate) fn variables(&self) -> MutexGuard<'_, VariableStore> {
+        self.variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn announce_rules(&self, loaded: &Loaded) {
-        let (rules, refused) = loaded.counts();
-        tracing::info!(rules, refused, "policies loaded");
-        for error in loaded.report.all_errors() {
-            tracing::warn!("{error}");
-        }
-        for (kind, rules) in loaded.turned_off() {
-            let why = loaded
-                .applied
-                .unavailable
-                .get(&kind)
-                .map_or("", String::as_str);
-            tracing::warn!(
-                event_type = kind.name(),
-                why,
-                ?rules,
-                "reduced mode: these rules cannot match on this host"
-            );
-        }
-        self.custom(&CustomEvent::RulesetLoaded(Box::new(
-            report::ruleset_loaded(loaded),
-        )));
+    /// Why the last reload failed, if it did.
+    pub(crate) fn reload_error(&self) -> Option<String> {
+        let error = self.reload_error.lock();
+        error.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_reload_error(&self, error: Option<String>) {
+        let mut known = self.reload_error.lock();
+        **known.as_mut().unwrap_or_else(|error| error.get_mut()) = error;
     }
 
     pub(crate) fn custom(&self, event: &CustomEvent) {
@@ -268,7 +249,7 @@ impl Engine {
             stopper: Some(stopper),
             threads: Vec::new(),
         };
-        shared.announce_rules(&loaded);
+        shared.announce_rules(&loaded, None);
         let mut worker = Worker::new(Arc::clone(&shared));
         if shared.options.replay_snapshot {
             worker.replay(&processes);
@@ -279,6 +260,16 @@ impl Engine {
             worker.run();
             alive.loop_alive.store(false, Ordering::Release);
         })?;
+        if let Some(pending) = shared.hashing.take_receiver() {
+            let sender = Arc::clone(&shared);
+            engine.spawn("hashed-events", move || {
+                hashing::send_all(&sender, &pending);
+            })?;
+        }
+        if let Some(quiet) = shared.options.watch_policies {
+            let watcher = Arc::clone(&shared);
+            engine.spawn("policy-watch", move || watch::watch(&watcher, quiet))?;
+        }
         let housekeeper = Arc::clone(&shared);
         engine.spawn("housekeeping", move || keep_house(&housekeeper))?;
         if shared.options.self_test.enabled && shared.options.self_test.first_after.is_some() {
@@ -317,6 +308,8 @@ impl Engine {
             if thread.join().is_err() {
                 tracing::error!("a thread of the engine has panicked");
             }
+            // The event loop is the first: nobody hands over any more.
+            self.shared.hashing.close();
         }
         if let Some(output) = &self.shared.emitter.output {
             output.close();
@@ -334,9 +327,17 @@ impl Drop for Engine {
 
 fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiver<()>) -> Shared {
     let now = Instant::now();
+    let hashing = Arc::new(Hashing::new(
+        options.hash.clone(),
+        options.hash_event_types.clone(),
+    ));
+    let names = Names {
+        users: UserTables::default(),
+        hashing: Arc::clone(&hashing),
+    };
     let mut context = Context {
         hostname: options.hostname.clone(),
-        lookup: Box::new(UserTables::default()),
+        lookup: Box::new(names),
         ..Context::default()
     };
     if let Some(names) = &options.envs_with_value {
@@ -364,7 +365,10 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         stats: Stats::default(),
         pulse: Pulse::new(options.heartbeat.clone(), now),
         self_test: SelfTest::new(options.self_test.clone()),
+        hashing,
         tree: Mutex::new(ProcessTree::new(options.tree)),
+        variables: Mutex::new(VariableStore::new(&[])),
+        reload_error: Mutex::new(None),
         source: Mutex::new(Some(source)),
         stop,
         loop_alive: AtomicBool::new(true),
@@ -395,9 +399,29 @@ fn keep_house(shared: &Shared) {
             tree.set_epoch_offset(clock::boot_to_epoch_ns());
             // With no exits nothing else forgets; the margin leaves what is still in the queue its time.
             tree.expire(now.saturating_sub(10_000_000_000));
+            forget_variables(&tree, &mut shared.variables());
         }
     }
     shared.report_losses();
+}
+
+/// Forgets what has expired, and what belongs to processes that have ended and have no descendants.
+fn forget_variables(tree: &ProcessTree, variables: &mut VariableStore) {
+    variables.expire(epoch_now_ns());
+    if !variables.has_inherited() {
+        return;
+    }
+    let mut needed = HashSet::new();
+    for process in tree.living() {
+        needed.insert(key_of(&process));
+        // Families have most of their ancestors in common.
+        for ancestor in process.ancestors() {
+            if !needed.insert(key_of(ancestor)) {
+                break;
+            }
+        }
+    }
+    variables.retain_processes(|process| needed.contains(&process));
 }
 
 /// At start, again soon until it has passed once, then every hour.

@@ -9,7 +9,8 @@
 //! [`EventSource`], so that everything here is tested without a kernel.
 //!
 //! Threads: the sensor's reader pushes; `events` is the loop; `housekeeping` counts losses, asks for heartbeats and follows
-//! the clock; `self-test` runs it; `output` writes lines. The loop takes no lock but those of a batch, and waits for
+//! the clock; `self-test` runs it; `output` writes lines; `hash` reads files, `hashed-events` waits for that; `policy-watch`
+//! sees policies change. The loop takes no lock but those of a batch, and waits for
 //! nobody outside: a slow reader of the output costs lines, a full disk fills the spool's memory.
 #![forbid(unsafe_code)]
 
@@ -17,15 +18,21 @@ mod control;
 mod dump;
 mod emit;
 mod engine;
+mod hashing;
+mod holders;
+mod logging;
 mod options;
 mod output;
 mod pulse;
 mod queue;
+mod reload;
 mod report;
 mod rules;
 mod selftest;
 mod source;
 mod stats;
+mod variables;
+mod watch;
 mod worker;
 
 pub use control::Control;

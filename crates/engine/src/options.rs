@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atalaya_model::json::Scrubber;
-use atalaya_policy::{EMULATED_AGENT_VERSION, HostFacts};
-use atalaya_resolvers::TreeOptions;
+use atalaya_policy::{DEFAULT_BURST, DEFAULT_PERIOD, EMULATED_AGENT_VERSION, HostFacts};
+use atalaya_resolvers::{HashOptions, TreeOptions};
 use atalaya_spool::Spool;
 
 use crate::output::Output;
@@ -34,6 +34,14 @@ pub struct EngineOptions {
     pub envs_with_value: Option<Vec<String>>,
     /// What hides secrets in the arguments and variables that events carry.
     pub scrubber: Scrubber,
+    /// How files are hashed; `None`: not at all.
+    pub hash: Option<HashOptions>,
+    /// The types of events whose files the `hash` action hashes.
+    pub hash_event_types: Vec<String>,
+    /// The rate limit of rules without `every`: one event a period, and so many at once.
+    pub rule_limit: (Duration, u32),
+    /// Read the policies again when their directory has not changed any more for so long; `None`: only when told to.
+    pub watch_policies: Option<Duration>,
     /// The self-test.
     pub self_test: SelfTestOptions,
     /// The heartbeat.
@@ -59,6 +67,10 @@ impl Default for EngineOptions {
             capture_all_errors: false,
             envs_with_value: None,
             scrubber: Scrubber::default(),
+            hash: Some(HashOptions::default()),
+            hash_event_types: vec!["exec".to_owned(), "open".to_owned()],
+            rule_limit: (DEFAULT_PERIOD, DEFAULT_BURST),
+            watch_policies: None,
             self_test: SelfTestOptions::default(),
             heartbeat: HeartbeatOptions::default(),
             tree: TreeOptions::default(),

@@ -7,6 +7,8 @@ use atalaya_model::capture::{Approvers, CaptureKind};
 use atalaya_model::json::{MacroState, PolicyInfo, PolicyState, RuleState, RulesetLoaded};
 use atalaya_policy::{FilterType, HostFacts, LoadError, PolicyReport, RuleReport, Status};
 
+use serde_json::Value;
+
 use crate::rules::Loaded;
 use crate::stats::get;
 use crate::{pulse, selftest};
@@ -39,6 +41,25 @@ fn rule_status(rule: &RuleReport) -> &'static str {
     }
 }
 
+/// Why a rule is left out, in the words of the policy file.
+fn filter_type(rule: &RuleReport) -> &'static str {
+    match rule.filter_type {
+        Some(FilterType::Filters) => "filters",
+        Some(FilterType::AgentVersion) => "agent_version",
+        Some(FilterType::Disabled) => "disabled",
+        None => "",
+    }
+}
+
+/// What of a rule this build cannot see or do.
+fn unavailable(rule: &RuleReport) -> Vec<String> {
+    let actions = rule
+        .not_executed
+        .iter()
+        .map(|action| format!("action `{action}` not executed by this build"));
+    rule.unavailable.iter().cloned().chain(actions).collect()
+}
+
 fn rule_message(rule: &RuleReport) -> String {
     if !rule.errors.is_empty() {
         return join(&rule.errors);
@@ -52,15 +73,13 @@ fn rule_message(rule: &RuleReport) -> String {
 
 /// The policies as `status` shows them. Those of the agent's own are not among them, except the self-test's.
 pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
-    let matches: BTreeMap<&str, u64> = loaded
-        .ruleset
-        .rules()
-        .iter()
-        .filter_map(|rule| {
-            let counter = loaded.matches.get(rule.index())?;
-            Some((rule.id.as_str(), get(counter)))
-        })
-        .collect();
+    // By the id of the policy file: what was made of one rule counts together.
+    let mut counters: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (rule, counted) in loaded.ruleset.rules().iter().zip(&loaded.counters) {
+        let sum = counters.entry(&rule.written_id).or_default();
+        sum.0 += get(&counted.matched);
+        sum.1 += get(&counted.rate_limited);
+    }
     let mut policies: Vec<proto::PolicyStatus> = loaded
         .report
         .policies
@@ -80,12 +99,21 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
             status: policy
                 .rules
                 .iter()
-                .map(|rule| proto::RuleStatus {
-                    id: rule.id.clone(),
-                    status: rule_status(rule).to_owned(),
-                    // Why it was left out is no error; `ruleset_loaded` tells it.
-                    error: render(&rule.errors),
-                    matches: matches.get(rule.id.as_str()).copied().unwrap_or(0),
+                .map(|rule| {
+                    // Of several with one id only that in force has counters.
+                    let is_loaded = matches!(rule.status, Status::Loaded | Status::PartiallyLoaded);
+                    let known = counters.get(rule.id.as_str()).filter(|_| is_loaded);
+                    let (matches, rate_limited) = known.copied().unwrap_or_default();
+                    proto::RuleStatus {
+                        id: rule.id.clone(),
+                        status: rule_status(rule).to_owned(),
+                        // Why it was left out is no error; `ruleset_loaded` tells it.
+                        error: render(&rule.errors),
+                        matches,
+                        rate_limited,
+                        unavailable: unavailable(rule),
+                        filter_type: filter_type(rule).to_owned(),
+                    }
                 })
                 .collect(),
         })
@@ -202,14 +230,27 @@ pub(crate) fn ruleset_loaded(loaded: &Loaded) -> RulesetLoaded {
             }),
         )
     });
+    let actions = loaded
+        .ruleset
+        .rules()
+        .iter()
+        .filter(|rule| !rule.actions.is_empty())
+        .map(|rule| {
+            let actions = rule.actions.iter().map(|action| {
+                serde_json::json!({ "type": action.kind.name(), "definition": action.source })
+            });
+            (rule.written_id.as_str(), actions.collect())
+        })
+        .collect();
     RulesetLoaded {
-        filters: serde_json::Value::Object(filters.collect()),
+        difference: Value::Null,
+        filters: Value::Object(filters.collect()),
         policies: loaded
             .report
             .policies
             .iter()
             .filter(|policy| policy.source != pulse::SOURCE && policy.source != selftest::SOURCE)
-            .map(policy_state)
+            .map(|policy| policy_state(policy, &actions))
             .collect(),
     }
 }
@@ -222,7 +263,7 @@ fn approvers_because(loaded: &Loaded, kind: CaptureKind) -> &[String] {
         .map_or(&[], |approvers| &approvers.all_because)
 }
 
-fn policy_state(policy: &PolicyReport) -> PolicyState {
+fn policy_state(policy: &PolicyReport, actions: &BTreeMap<&str, Vec<Value>>) -> PolicyState {
     let loaded = |status: Status| matches!(status, Status::Loaded | Status::PartiallyLoaded);
     let status = if policy.rules.iter().any(|rule| loaded(rule.status)) {
         if policy.status == Status::Loaded {
@@ -260,7 +301,9 @@ fn policy_state(policy: &PolicyReport) -> PolicyState {
                     .filter_map(|tag| tag.split_once(':'))
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .collect(),
-                actions: Vec::new(),
+                filter_type: filter_type(rule).to_owned(),
+                unavailable: unavailable(rule),
+                actions: actions.get(rule.id.as_str()).cloned().unwrap_or_default(),
                 modified_by: rule
                     .modified_by
                     .iter()

@@ -1,6 +1,7 @@
 //! The rules in force, and what they need from the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind};
@@ -10,13 +11,22 @@ use crate::options::EngineOptions;
 use crate::source::{ApplyReport, Interest};
 use crate::{pulse, selftest};
 
+/// What a rule has done.
+#[derive(Debug, Default)]
+pub(crate) struct RuleCounters {
+    /// How often it has matched.
+    pub(crate) matched: AtomicU64,
+    /// How many of these were held back by its rate limit.
+    pub(crate) rate_limited: AtomicU64,
+}
+
 /// One load of the policies: immutable but for its counters.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) ruleset: RuleSet,
     pub(crate) report: LoadReport,
-    /// Matches of each rule, by [`Rule::index`].
-    pub(crate) matches: Vec<AtomicU64>,
+    /// The counters of each rule, by [`Rule::index`].
+    pub(crate) counters: Vec<Arc<RuleCounters>>,
     pub(crate) interest: Interest,
     pub(crate) applied: ApplyReport,
     /// Distinguishes loads.
@@ -44,13 +54,13 @@ impl Loaded {
                 ..LoadOptions::default()
             },
         );
-        let matches = ruleset.rules().iter().map(|_| AtomicU64::new(0)).collect();
+        let counters = ruleset.rules().iter().map(|_| Arc::default()).collect();
         let interest = interest(&ruleset, options.capture_all_errors);
         let wanted = CAPTURE_KINDS.map(|kind| ruleset.has_rules(kind.name()));
         Self {
             ruleset,
             report,
-            matches,
+            counters,
             interest,
             applied: ApplyReport::default(),
             generation,
@@ -63,11 +73,29 @@ impl Loaded {
         Self {
             ruleset: RuleSet::default(),
             report: LoadReport::default(),
-            matches: Vec::new(),
+            counters: Vec::new(),
             interest: Interest::default(),
             applied: ApplyReport::default(),
             generation: 0,
             wanted: [false; CAPTURE_KINDS.len()],
+        }
+    }
+
+    /// Rules that are as they were go on with the counters that they had.
+    pub(crate) fn keep_counters(&mut self, old: &Self) {
+        let earlier: BTreeMap<&str, &Rule> = old
+            .ruleset
+            .rules()
+            .iter()
+            .map(|rule| (rule.id.as_str(), rule))
+            .collect();
+        for (rule, counters) in self.ruleset.rules().iter().zip(&mut self.counters) {
+            if let Some(earlier) = earlier.get(rule.id.as_str())
+                && rule.is_same_as(earlier)
+                && let Some(known) = old.counters.get(earlier.index())
+            {
+                *counters = Arc::clone(known);
+            }
         }
     }
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
 use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process};
-use atalaya_policy::{RateLimiter, Rule, Scratch};
+use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
-use atalaya_secl::NoVariables;
 
+use crate::emit::Extras;
 use crate::engine::Shared;
+use crate::hashing::{Deferred, Pending};
+use crate::holders::{Holders, key_of};
+use crate::logging::RuleLog;
 use crate::queue::kind_of;
 use crate::rules::{Loaded, is_internal};
 use crate::stats::add;
@@ -31,21 +34,40 @@ pub(crate) struct Worker {
     vital: VecDeque<Capture>,
     bulk: VecDeque<Capture>,
     limiter: RateLimiter,
+    log: RuleLog,
     scratch: Scratch,
-    /// The load that the limiter belongs to.
-    generation: u64,
+    /// The load that the above, and the variables, belong to.
+    loaded: Arc<Loaded>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let (period, burst) = shared.options.rule_limit;
+        let limiter = RateLimiter::with_limit(period, burst);
         Self {
             shared,
             vital: VecDeque::new(),
             bulk: VecDeque::new(),
-            limiter: RateLimiter::new(),
+            limiter,
+            log: RuleLog::default(),
             scratch: Scratch::default(),
-            generation: 0,
+            loaded: Arc::new(Loaded::none()),
         }
+    }
+
+    /// From here on the newest rules count. Variables, rate limits and counters go on where the rules are the same.
+    fn take_rules(&mut self, store: &mut VariableStore) -> Arc<Loaded> {
+        let loaded = self.shared.rules.load_full();
+        if loaded.generation != self.loaded.generation {
+            let new = VariableStore::new(loaded.ruleset.variables());
+            *store = new.carry_over(std::mem::replace(store, VariableStore::new(&[])));
+            let limiter = std::mem::take(&mut self.limiter);
+            self.limiter = limiter.carry_over(&self.loaded.ruleset, &loaded.ruleset);
+            self.log.clear();
+            self.scratch = Scratch::default();
+            self.loaded = Arc::clone(&loaded);
+        }
+        loaded
     }
 
     /// Runs until the queues are closed and empty. A capture whose processing panics is dropped and counted: one bad
@@ -80,12 +102,9 @@ impl Worker {
             .take(&mut self.vital, &mut self.bulk, BATCH, timeout);
         // Then nothing is in the queue that an early life-cycle capture could be ahead of.
         let is_all = self.bulk.len() < BATCH;
-        let loaded = shared.rules.load_full();
-        if loaded.generation != self.generation {
-            self.generation = loaded.generation;
-            self.limiter = RateLimiter::new();
-        }
         let mut tree = shared.tree();
+        let mut store = shared.variables();
+        let loaded = self.take_rules(&mut store);
         loop {
             let is_vital = match (self.vital.front(), self.bulk.front()) {
                 (Some(vital), Some(bulk)) => vital.header.time_ns <= bulk.header.time_ns,
@@ -102,15 +121,21 @@ impl Worker {
                 break;
             };
             if is_vital {
-                self.life_cycle(&mut tree, &loaded, capture);
+                self.life_cycle(&mut tree, &mut store, &loaded, capture);
             } else {
-                self.file(&mut tree, &loaded, capture);
+                self.file(&mut tree, &mut store, &loaded, capture);
             }
         }
         open || !self.vital.is_empty()
     }
 
-    fn life_cycle(&mut self, tree: &mut ProcessTree, loaded: &Loaded, capture: Capture) {
+    fn life_cycle(
+        &mut self,
+        tree: &mut ProcessTree,
+        store: &mut VariableStore,
+        loaded: &Arc<Loaded>,
+        capture: Capture,
+    ) {
         let kind = kind_of(&capture);
         add(&self.shared.stats.of(kind).received, 1);
         let Capture { header, body } = capture;
@@ -139,13 +164,24 @@ impl Worker {
             }
             Body::File(_) => return,
         };
+        let over = over(kind, &process);
         if loaded.wants(kind) {
             let event = self.event(tree, &header, process, data);
-            self.evaluate(loaded, &event, header.time_ns);
+            self.evaluate(loaded, tree, store, event, header.time_ns);
+        }
+        // Only now: the last event of a process still sees its variables.
+        if let Some(over) = over {
+            store.process_ended(over);
         }
     }
 
-    fn file(&mut self, tree: &mut ProcessTree, loaded: &Loaded, capture: Capture) {
+    fn file(
+        &mut self,
+        tree: &mut ProcessTree,
+        store: &mut VariableStore,
+        loaded: &Arc<Loaded>,
+        capture: Capture,
+    ) {
         let kind = kind_of(&capture);
         add(&self.shared.stats.of(kind).received, 1);
         let Capture { header, body } = capture;
@@ -160,7 +196,7 @@ impl Worker {
         };
         let (process, _) = tree.resolve(&header);
         let event = self.event(tree, &header, process, data);
-        self.evaluate(loaded, &event, header.time_ns);
+        self.evaluate(loaded, tree, store, event, header.time_ns);
     }
 
     fn event(
@@ -178,8 +214,10 @@ impl Worker {
 
     /// Evaluates the exec rules on the processes that were there at start.
     pub(crate) fn replay(&mut self, processes: &[Arc<Process>]) {
-        let loaded = self.shared.rules.load_full();
-        self.generation = loaded.generation;
+        let shared = Arc::clone(&self.shared);
+        let tree = shared.tree();
+        let mut store = shared.variables();
+        let loaded = self.take_rules(&mut store);
         if !loaded.wants(CaptureKind::Exec) {
             return;
         }
@@ -195,42 +233,79 @@ impl Worker {
                 }),
             );
             event.source = EventSource::Snapshot;
-            let evaluated = catch_unwind(AssertUnwindSafe(|| self.evaluate(&loaded, &event, now)));
+            let evaluated = catch_unwind(AssertUnwindSafe(|| {
+                self.evaluate(&loaded, &tree, &mut store, event, now);
+            }));
             if evaluated.is_err() {
                 add(&self.shared.stats.panics, 1);
             }
         }
     }
 
-    fn evaluate(&mut self, loaded: &Loaded, event: &Event, monotonic_ns: u64) {
+    /// Evaluates the rules on the event: variables are set, lines are logged, and events sent, rule by rule.
+    fn evaluate(
+        &mut self,
+        loaded: &Arc<Loaded>,
+        tree: &ProcessTree,
+        store: &mut VariableStore,
+        event: Event,
+        monotonic_ns: u64,
+    ) {
         let shared = &self.shared;
-        let limiter = &mut self.limiter;
+        let (limiter, log) = (&mut self.limiter, &mut self.log);
         let stats = shared.stats.of(event.kind());
         let mut sent = false;
-        // No `set` action is carried out yet.
-        let variables = &mut NoVariables;
+        let mut deferred = Vec::new();
+        let holders = Holders::new(&event.process, tree);
         let matched = loaded.ruleset.evaluate(
             event.event_type(),
-            event,
+            &event,
             event.time_ns,
-            variables,
+            &mut store.bind(&holders, event.time_ns),
             &mut self.scratch,
-            |_, rule: &Rule| {
-                if let Some(counter) = loaded.matches.get(rule.index()) {
-                    add(counter, 1);
+            |variables, rule: &Rule| {
+                let counters = loaded.counters.get(rule.index());
+                if let Some(counters) = counters {
+                    add(&counters.matched, 1);
                 }
                 if is_internal(rule, pulse::SOURCE) {
-                    shared.heartbeat_came_out(event, rule);
+                    shared.heartbeat_came_out(&event, rule);
                     return;
                 }
+                let mut hashes = Vec::new();
+                variables.act(rule, &event, |_, action| match &action.body {
+                    ActionBody::Log(line) => log.write(rule, line, &event, monotonic_ns),
+                    ActionBody::Hash(hash) => hashes.push(hash),
+                    // Told once, when the policy was loaded.
+                    _ => {}
+                });
                 if rule.silent {
                     return;
                 }
-                if !limiter.allow(rule, event, monotonic_ns) {
+                if !limiter.allow(rule, &event, monotonic_ns) {
                     add(&stats.rate_limited, 1);
+                    if let Some(counters) = counters {
+                        add(&counters.rate_limited, 1);
+                    }
                     return;
                 }
-                sent |= shared.emitter.event(event, rule);
+                if !shared.emitter.is_connected() {
+                    return;
+                }
+                let extras = Extras {
+                    variables: variables.values(),
+                    ..Extras::default()
+                };
+                if hashes.is_empty() {
+                    sent |= shared.emitter.event(&event, rule, &extras);
+                } else {
+                    let files = hashes.iter().map(|hash| shared.hashing.file(hash, &event));
+                    deferred.push(Deferred {
+                        rule: rule.index(),
+                        extras,
+                        files: files.collect(),
+                    });
+                }
                 if is_internal(rule, selftest::SOURCE) {
                     shared.self_test.seen(&rule.id, event.process.pid);
                 }
@@ -242,5 +317,23 @@ impl Worker {
         if sent {
             add(&stats.sent, 1);
         }
+        if !deferred.is_empty() {
+            let pending = Pending::new(event, Arc::clone(loaded), deferred);
+            if let Err(pending) = shared.hashing.submit(pending) {
+                pending.send(shared, false);
+            }
+        }
+    }
+}
+
+/// The node of the process tree that is over with this event: the process that ended, or what it was before its exec.
+fn over(kind: CaptureKind, process: &Process) -> Option<u64> {
+    match kind {
+        CaptureKind::Exit => Some(key_of(process)),
+        CaptureKind::Exec => {
+            let before = process.parent.parent()?;
+            (before.pid == process.pid).then(|| key_of(before))
+        }
+        _ => None,
     }
 }

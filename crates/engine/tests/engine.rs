@@ -458,8 +458,50 @@ fn a_reload_without_its_directory_keeps_the_rules_and_a_broken_file_is_told() {
     assert!(refused.contains("the former rules stay"), "{refused}");
     assert_eq!(bench.status().rules_loaded, 2);
     std::fs::rename(&moved, bench.policies.path()).unwrap();
-    write_rules(bench.policies.path(), "rules: [");
+    let policy = bench.policies.path().join("test.policy");
+    for (broken, why) in [
+        (Some("rules: ["), "test.policy:1:8: invalid YAML"),
+        (
+            Some("rules: [{id: a, expression: open.file.pth == \"\"}]"),
+            "not one rule could be loaded",
+        ),
+        (None, "not one rule is left"),
+    ] {
+        match broken {
+            Some(text) => write_rules(bench.policies.path(), text),
+            None => std::fs::remove_file(&policy).unwrap(),
+        }
+        let refused = bench.control().reload_policies().unwrap_err().to_string();
+        assert!(
+            refused.contains(why) && refused.ends_with("; the former rules stay"),
+            "{refused}"
+        );
+        let status = bench.status();
+        assert_eq!(status.rules_loaded, 2);
+        let warnings = status.environment.unwrap().warnings;
+        let part = "the last reload of the policies failed";
+        assert!(
+            warnings.iter().any(|w| w.contains(part) && w.contains(why)),
+            "{warnings:?}"
+        );
+    }
+    // Rules that are all switched off are meant so.
+    write_rules(
+        bench.policies.path(),
+        "rules: [{id: a, expression: open.file.path == \"/x\", disabled: true}]",
+    );
     bench.control().reload_policies().unwrap();
+    let warnings = bench.status().environment.unwrap().warnings;
+    assert!(
+        warnings.iter().any(|w| w.contains("no rule is loaded")),
+        "{warnings:?}"
+    );
+    assert!(!warnings.iter().any(|w| w.contains("last reload")));
+}
+
+#[test]
+fn an_engine_may_start_with_a_broken_file_and_tells() {
+    let bench = Bench::new("rules: [", |_, _| ());
     let warnings = bench.status().environment.unwrap().warnings;
     for part in ["test.policy:1:8: invalid YAML", "no rule is loaded"] {
         assert!(warnings.iter().any(|w| w.contains(part)), "{warnings:?}");

@@ -312,6 +312,7 @@ fn custom_events() {
                 ..PolicyState::default()
             }],
             filters: json!({"open": "basenames"}),
+            difference: json!({"added": ["r"]}),
         })),
     ];
     let json: Vec<Value> = events

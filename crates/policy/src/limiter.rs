@@ -17,10 +17,13 @@ pub const DEFAULT_BURST: u32 = 40;
 pub const MAX_TOKENS: usize = 500;
 
 /// The rate limits of all rules of one rule set. Time is the caller's: any monotonic clock in nanoseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RateLimiter {
     /// By [`Rule::index`].
     rules: Vec<RuleLimit>,
+    /// The limit of rules without `every`.
+    period: Duration,
+    burst: u32,
     /// Its keys are random, so that nobody can choose values that count as one.
     hasher: RandomState,
 }
@@ -83,10 +86,26 @@ impl Bucket {
     }
 }
 
+impl Default for RateLimiter {
+    fn default() -> Self {
+        Self::with_limit(DEFAULT_PERIOD, DEFAULT_BURST)
+    }
+}
+
 impl RateLimiter {
     /// No rule has used up anything.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`Self::new`], with another limit for the rules without `every`: a token each `period`, and `burst` at once.
+    pub fn with_limit(period: Duration, burst: u32) -> Self {
+        Self {
+            rules: Vec::new(),
+            period,
+            burst,
+            hasher: RandomState::new(),
+        }
     }
 
     /// The limits after a reload: a rule that is still there, with the same limits, goes on where it was.
@@ -117,9 +136,10 @@ impl RateLimiter {
         let Some(limit) = self.rules.get_mut(rule.index) else {
             return true;
         };
+        let (period, burst) = (self.period, self.burst);
         let fresh = || match rule.every {
             Some(period) => Bucket::new(period, 1, now_ns),
-            None => Bucket::new(DEFAULT_PERIOD, DEFAULT_BURST, now_ns),
+            None => Bucket::new(period, burst, now_ns),
         };
         let allowed = if rule.limiter_fields.is_empty() {
             limit.single.get_or_insert_with(fresh).take(now_ns)

@@ -72,14 +72,23 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The id that events carry: the group's, or the rule's own.
+    /// The id that events carry: the group's, or the one in the policy file.
     pub fn rule_id(&self) -> &str {
-        self.group_id.as_deref().unwrap_or(&self.id)
+        self.group_id.as_deref().unwrap_or(&self.written_id)
     }
 
     /// The position of the rule in its [`crate::RuleSet`], stable until the next load.
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// Whether the rule matches and is limited as the other one: then it goes on with that one's state.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.expression == other.expression
+            && self.macros_hash == other.macros_hash
+            && self.every == other.every
+            && self.limiter_token == other.limiter_token
     }
 
     /// The compiled expression.

@@ -10,7 +10,7 @@ use atalaya_config::Config;
 use atalaya_engine::{Engine, EngineOptions, Output, SelfTestOptions};
 use atalaya_model::json::Scrubber;
 use atalaya_policy::HostFacts;
-use atalaya_resolvers::TreeOptions;
+use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
 use atalaya_spool::{Limits, Spool};
 
 use crate::preflight;
@@ -99,6 +99,41 @@ fn open_spool(config: &Config) -> Result<Spool> {
     }
 }
 
+/// For how long the policies must not change before they are read again.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// One event each so often, and so many at once.
+fn rule_limit(config: &Config) -> (Duration, u32) {
+    let rate = config.event_server_rate.clamp(1, 1_000_000_000);
+    let burst = u32::try_from(config.event_server_burst).unwrap_or(u32::MAX);
+    (Duration::from_nanos(1_000_000_000 / rate), burst.max(1))
+}
+
+fn hash_options(config: &Config) -> Option<HashOptions> {
+    if !config.hash_enabled {
+        return None;
+    }
+    let names = config.hash_algorithms.names();
+    if names.iter().any(|name| name == "ssdeep") {
+        tracing::info!(
+            "ssdeep hashes are not computed: there is no implementation that is not under the GPL"
+        );
+    }
+    let algorithms: Vec<HashAlgorithm> = names
+        .iter()
+        .filter_map(|name| {
+            let mut known = HashAlgorithm::ALL.into_iter();
+            known.find(|algorithm| algorithm.name() == name)
+        })
+        .collect();
+    (!algorithms.is_empty()).then(|| HashOptions {
+        algorithms,
+        max_file_size: config.hash_max_file_size,
+        max_rate: u32::try_from(config.hash_max_rate).unwrap_or(u32::MAX),
+        cache_size: usize::try_from(config.hash_cache_size).unwrap_or(usize::MAX),
+    })
+}
+
 fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> EngineOptions {
     let uname = rustix::system::uname();
     let hostname = match config.hostname.as_str() {
@@ -127,6 +162,11 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
         hostname,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host,
+        agent_version: config.policies_agent_version.get().clone(),
+        hash: hash_options(config),
+        hash_event_types: config.hash_event_types.clone(),
+        rule_limit: rule_limit(config),
+        watch_policies: config.policies_watch_dir.then_some(QUIET),
         capture_all_errors: config.capture_all_errors,
         envs_with_value: Some(config.envs_with_value.clone()),
         scrubber: scrubber.unwrap_or_else(|e| {

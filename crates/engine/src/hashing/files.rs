@@ -13,13 +13,20 @@ const ANCESTORS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileRef {
     field: String,
+    path: String,
 }
 
 impl FileRef {
     pub(crate) fn new(field: &str) -> Self {
         Self {
             field: field.to_owned(),
+            path: String::new(),
         }
+    }
+
+    /// The path, once it was asked for.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Where the file is in the event's JSON.
@@ -35,7 +42,7 @@ impl FileRef {
     }
 
     /// What to ask for. `None` where the event has no such file.
-    pub(crate) fn request(&self, event: &Event) -> Option<HashRequest> {
+    pub(crate) fn request(&mut self, event: &Event) -> Option<HashRequest> {
         let field = |name: &str| {
             let info = schema().field(&format!("{}.{name}", self.field))?;
             Some(event.get(info.id))
@@ -48,11 +55,13 @@ impl FileRef {
             Value::Str(path) if !path.is_empty() => path.into_owned(),
             _ => return None,
         };
+        let (inode, modified_ns) = (number("inode"), number("modification_time"));
+        self.path.clone_from(&path);
         Some(HashRequest {
             pids: pids(&event.process),
             path,
-            inode: number("inode"),
-            modified_ns: number("modification_time"),
+            inode,
+            modified_ns,
             ..HashRequest::default()
         })
     }
@@ -82,5 +91,8 @@ pub(super) fn pids(process: &Process) -> Vec<u32> {
 }
 
 /// The mount namespace of this program.
-static OWN_NAMESPACE: LazyLock<Option<u64>> =
-    LazyLock::new(|| rustix::fs::stat("/proc/self/ns/mnt").ok().map(|stat| stat.st_ino));
+static OWN_NAMESPACE: LazyLock<Option<u64>> = LazyLock::new(|| {
+    rustix::fs::stat("/proc/self/ns/mnt")
+        .ok()
+        .map(|stat| stat.st_ino)
+});

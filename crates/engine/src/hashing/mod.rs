@@ -10,14 +10,18 @@ mod pending;
 mod pool;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use atalaya_resolvers::{FileHashes, HashOptions, HashRequest, HashResolver, HashState};
+use atalaya_model::{Event, File, Lookup, Process};
+use atalaya_policy::HashAction;
+use atalaya_resolvers::{
+    FileHashes, HashOptions, HashRequest, HashResolver, HashState, UserTables,
+};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 pub(crate) use files::FileRef;
-pub(crate) use pending::{Deferred, Pending, send_all};
+pub(crate) use pending::{Answer, Deferred, Pending, send_all};
 use pool::HashPool;
 
 /// How long an event waits for its hashes.
@@ -55,9 +59,24 @@ impl Hashing {
         }
     }
 
-    /// Whether events of this type have their files hashed.
-    pub(crate) fn is_configured(&self, event_type: &str) -> bool {
-        self.pool.is_some() && self.event_types.iter().any(|known| known == event_type)
+    /// Begins to hash the file that an action is about.
+    pub(crate) fn file(&self, action: &HashAction, event: &Event) -> (FileRef, Answer) {
+        let mut file = FileRef::new(&action.field);
+        let request = file.request(event);
+        let is_configured = self
+            .event_types
+            .iter()
+            .any(|known| known == event.event_type());
+        let answer = match request {
+            _ if self.pool.is_none() => Err(HashState::NoHash),
+            _ if !is_configured => Err(HashState::EventTypeNotConfigured),
+            None => Err(HashState::PathnameResolutionError),
+            Some(request) => self.ask(HashRequest {
+                max_file_size: action.max_file_size,
+                ..request
+            }),
+        };
+        (file, answer)
     }
 
     /// What waiting events come out of; for the one thread that sends them.
@@ -82,7 +101,7 @@ impl Hashing {
     }
 
     /// Asks for the hashes of a file, for an event that waits.
-    pub(crate) fn ask(&self, request: HashRequest) -> Result<Receiver<FileHashes>, HashState> {
+    fn ask(&self, request: HashRequest) -> Answer {
         let pool = self.pool.as_ref().ok_or(HashState::NoHash)?;
         pool.ask(HashRequest {
             deadline: Some(Instant::now() + WAIT),
@@ -114,4 +133,36 @@ impl Hashing {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Each holds one value that is put in or taken out.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who tells rules names of users and groups, and hashes.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) users: UserTables,
+    pub(crate) hashing: Arc<Hashing>,
+}
+
+impl Lookup for Names {
+    fn user(&self, uid: u32, process: &Process) -> Option<Arc<str>> {
+        self.users.user(uid, process)
+    }
+
+    fn group(&self, gid: u32, process: &Process) -> Option<Arc<str>> {
+        self.users.group(gid, process)
+    }
+
+    fn hashes(&self, file: &File, process: &Process) -> Option<Vec<String>> {
+        if file.path.is_empty() {
+            return None;
+        }
+        let found = self.hashing.now(HashRequest {
+            pids: files::pids(process),
+            path: file.path.clone(),
+            inode: if file.known { file.inode } else { 0 },
+            modified_ns: file.modification_time,
+            ..HashRequest::default()
+        })?;
+        // Whatever the reason is that there is none: it will not get better.
+        Some(found.hashes.to_vec())
+    }
 }

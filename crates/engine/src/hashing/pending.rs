@@ -16,10 +16,10 @@ use crate::stats::add;
 
 /// An event that has matched rules with a `hash` action.
 pub(crate) struct Pending {
-    pub(crate) event: Event,
-    pub(crate) loaded: Arc<Loaded>,
-    pub(crate) rules: Vec<Deferred>,
-    pub(crate) since: Instant,
+    event: Event,
+    loaded: Arc<Loaded>,
+    rules: Vec<Deferred>,
+    since: Instant,
 }
 
 /// One of these rules.
@@ -34,6 +34,15 @@ pub(crate) struct Deferred {
 pub(crate) type Answer = Result<Receiver<FileHashes>, HashState>;
 
 impl Pending {
+    pub(crate) fn new(event: Event, loaded: Arc<Loaded>, rules: Vec<Deferred>) -> Self {
+        Self {
+            event,
+            loaded,
+            rules,
+            since: Instant::now(),
+        }
+    }
+
     /// Sends the event for each of its rules, as soon as the hashes are there or the time is over.
     pub(crate) fn send(self, shared: &Shared, may_wait: bool) {
         let deadline = self.since + WAIT;

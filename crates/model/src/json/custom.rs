@@ -111,6 +111,9 @@ pub struct RulesetLoaded {
     /// What the kernel filters on, by event type; as the engine reports it.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub filters: Value,
+    /// What is different from the rules before; as the engine reports it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub difference: Value,
 }
 
 /// A policy, with all its rules.
@@ -154,6 +157,12 @@ pub struct RuleState {
     /// Its tags.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
+    /// Why it is filtered: `filters`, `agent_version`, `disabled`; else empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter_type: String,
+    /// What of it this build cannot see or do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unavailable: Vec<String>,
     /// Its actions, as in the policy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<Value>,
