@@ -46,12 +46,6 @@ pub(crate) struct Hashed {
     pub(crate) hashes: FileHashes,
 }
 
-impl Extras {
-    fn is_empty(&self) -> bool {
-        self.hashed.is_empty() && self.variables == VariableValues::default()
-    }
-}
-
 impl Emitter {
     /// Whether there is anywhere to send to.
     pub(crate) fn is_connected(&self) -> bool {
@@ -63,6 +57,7 @@ impl Emitter {
         if !self.is_connected() {
             return false;
         }
+        let variables = variables::for_event(&extras.variables, &self.agent.scrubber);
         let actions: Vec<Value> = extras.hashed.iter().map(Hashed::report).collect();
         let context = RuleContext {
             rule_id: rule.rule_id(),
@@ -74,13 +69,13 @@ impl Emitter {
             tags: Some(&rule.tags),
             expression: &rule.expression,
             actions: &actions,
+            variables: variables.as_ref(),
             ..RuleContext::default()
         };
-        let data = if extras.is_empty() {
+        let data = if extras.hashed.is_empty() {
             serialize_event(event, &context, &self.agent)
         } else {
             let mut object = to_value(event, &context, &self.agent);
-            variables::put_into(&mut object, &extras.variables, &self.agent.scrubber);
             for hashed in &extras.hashed {
                 hashed.put_into(&mut object);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use atalaya_api::proto;
-use atalaya_model::json::Scrubber;
+use atalaya_model::json::{EventVariables, Scrubber};
 use atalaya_policy::store::VariableState;
 use atalaya_policy::{VariableScopeKind, VariableValues};
 use atalaya_secl::model::OwnedValue;
@@ -16,30 +16,27 @@ const MAX_IN_EVENT: usize = 32 << 10;
 /// How many values `status` shows.
 const MAX_IN_STATUS: usize = 2000;
 
-/// Puts the variables into the event: global ones into `evt`, the others beside their holder.
-pub(crate) fn put_into(event: &mut Value, values: &VariableValues, scrubber: &Scrubber) {
+/// The variables as an event carries them. `None`: there is none.
+pub(crate) fn for_event(values: &VariableValues, scrubber: &Scrubber) -> Option<EventVariables> {
+    if *values == VariableValues::default() {
+        return None;
+    }
     let mut room = MAX_IN_EVENT;
-    let places = [
-        ("evt", &values.global),
-        ("process", &values.process),
-        ("container", &values.container),
-        ("cgroup", &values.cgroup),
-    ];
-    for (place, variables) in places {
-        let Some(Value::Object(place)) = event.get_mut(place) else {
-            continue;
-        };
-        let shown: Map<String, Value> = variables
+    let mut show = |variables: &[(String, OwnedValue)]| -> Map<String, Value> {
+        variables
             .iter()
             .filter_map(|(name, value)| {
                 let value = to_json(value, scrubber, &mut room)?;
                 Some((name.clone(), value))
             })
-            .collect();
-        if !shown.is_empty() {
-            place.insert("variables".to_owned(), Value::Object(shown));
-        }
-    }
+            .collect()
+    };
+    Some(EventVariables {
+        global: show(&values.global),
+        process: show(&values.process),
+        container: show(&values.container),
+        cgroup: show(&values.cgroup),
+    })
 }
 
 /// A value with its secrets hidden. `None`: there is no room for it.
@@ -140,6 +137,7 @@ pub(crate) fn for_status<'a>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use serde_json::json;
 
@@ -148,22 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn beside_their_holders() {
-        let mut event = json!({ "evt": {}, "process": { "pid": 1 }, "cgroup": {} });
+    fn secrets_are_hidden() {
         let values = VariableValues {
             global: vec![("n".to_owned(), OwnedValue::Int(5))],
             process: vec![("key".to_owned(), OwnedValue::Str("--password=x".to_owned()))],
-            container: vec![("lost".to_owned(), OwnedValue::Bool(true))],
-            cgroup: vec![("seen".to_owned(), texts(&["a", "b"]))],
+            cgroup: vec![("seen".to_owned(), texts(&["a", "token=b"]))],
+            ..VariableValues::default()
         };
-        put_into(&mut event, &values, &Scrubber::default());
+        let shown = for_event(&values, &Scrubber::default()).unwrap();
+        assert_eq!(shown.global["n"], 5);
+        assert_eq!(shown.process["key"], "--password=********");
+        assert_eq!(shown.cgroup["seen"], json!(["a", "token=********"]));
+        assert!(shown.container.is_empty());
         assert_eq!(
-            event,
-            json!({
-                "evt": { "variables": { "n": 5 } },
-                "process": { "pid": 1, "variables": { "key": "--password=********" } },
-                "cgroup": { "variables": { "seen": ["a", "b"] } },
-            })
+            for_event(&VariableValues::default(), &Scrubber::default()),
+            None
         );
     }
 
@@ -171,7 +168,6 @@ mod tests {
     fn an_event_stays_small() {
         let long = "x".repeat(10_000);
         let many: Vec<String> = (0..10).map(|n| format!("{n}{long}")).collect();
-        let mut event = json!({ "evt": {} });
         let values = VariableValues {
             global: vec![
                 ("many".to_owned(), OwnedValue::StrList(many)),
@@ -180,12 +176,11 @@ mod tests {
             ],
             ..VariableValues::default()
         };
-        put_into(&mut event, &values, &Scrubber::default());
-        let shown = &event["evt"]["variables"];
-        let newest: Vec<_> = shown["many"].as_array().into_iter().flatten().collect();
+        let shown = for_event(&values, &Scrubber::default()).unwrap().global;
+        let newest = shown["many"].as_array().unwrap();
         assert_eq!(newest.len(), 3);
-        assert!(newest[2].as_str().is_some_and(|text| text.starts_with('9')));
-        assert_eq!(shown["late"], Value::Null);
+        assert!(newest[2].as_str().unwrap().starts_with('9'));
+        assert_eq!(shown.get("late"), None);
         assert_eq!(shown["number"], 1);
     }
 }
