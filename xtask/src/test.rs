@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::util::{cargo, output, say, shown};
+use crate::util::{cargo, command, output, say, shown};
 use crate::vm::{self, Job, Outcome};
 
 /// Arguments of `test`.
@@ -141,6 +141,15 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         tally.fail(format!("build of the end-to-end suite: {error:#}"));
     }
     if let Ok(built) = &built {
+        step(&mut tally, "tests of the shipped rules", || {
+            crate::util::run(command(built.program("security-agent")?).args([
+                "runtime",
+                "policy",
+                "test",
+                "--coverage",
+                "policies/default.test.yaml",
+            ]))
+        });
         if args.no_e2e {
             tally.skip("end-to-end tests (--no-e2e)".into());
         } else {

@@ -46,6 +46,10 @@ impl Approvers {
                 }
             }
         }
+    }
+
+    /// Once all rules are there: a sort for each of thousands of rules would take minutes.
+    pub(crate) fn finish(&mut self) {
         self.paths.sort();
         self.paths.dedup();
         self.basenames.sort();

@@ -145,6 +145,7 @@ impl RuleSet {
         for rule in self.rules_for(event_type) {
             approvers.add(rule);
         }
+        approvers.finish();
         approvers
     }
 

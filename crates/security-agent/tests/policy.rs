@@ -289,7 +289,7 @@ fn eval_tries_an_expression_with_macros_and_variables() {
             true,
         ),
         (
-            "open.file.name == \"secret\"\n  && ${reads} == 5 # a comment",
+            "  open.file.name == \"secret\"\n&& ${reads} == 5 # a comment",
             true,
         ),
     ] {
@@ -394,4 +394,168 @@ fn eval_tells_what_is_wrong_in_one_place() {
             "{file}: {out}{err}"
         );
     }
+}
+
+#[test]
+fn explain_tells_where_a_rule_is_decided() {
+    let world = World::new(&[("mine.policy", POLICY)]);
+    let (code, out, err) = world.run(&["explain", "second", "mine.policy"], "");
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    for part in [
+        "second (mine.policy:12)",
+        "For open events",
+        "the path /tmp/secret",
+        " ns alone",
+        "open.file.path, process.file.name",
+        "system-probe does not run",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    let (code, all) = world.json(&["explain", "written", "mine.policy", "--json"], "");
+    let parts = all["parts"].as_array().unwrap();
+    assert!(code == 0 && parts.len() >= 7, "{all:#}");
+    assert!(parts[0]["measured"]["rule_ns"].as_f64().unwrap() > 0.0);
+    let (code, _, err) = world.run(&["explain", "secnd", "mine.policy"], "");
+    assert!(code == 1 && err.contains("did you mean `second`?"), "{err}");
+    let (code, _, err) = world.run(&["explain", "switched_off", "mine.policy"], "");
+    assert!(code == 1 && err.contains("is not in force"), "{err}");
+}
+
+const EVIL: &str = "\u{1b}[2J\u{202e}";
+
+#[test]
+fn nothing_of_a_policy_or_an_event_reaches_the_terminal_raw() {
+    // In YAML, an escape in double quotes.
+    let policy = "rules:\n  - id: evil\n    description: \"\\e[2J\\u202e\"\n    expression: \"open.file.path == \\\"/\\e[2J\\u202e\\\"\"\n\
+         \x20 - id: \"\\e[2J\"\n    expression: open.file.path == \"/x\"\n\
+         \x20 - id: bad\n    expression: \"open.file.pth\\u202e == 3\"\n";
+    let tests = "policies: [evil.policy]\ntests:\n  - name: \"\\e[2J\\u202e\"\n    events:\n      \
+         - {type: open, values: {open.file.path: \"/\\e[2J\"}, expect: [\"\\e[2J\"]}\n";
+    let world = World::new(&[("evil.policy", policy), ("evil.test.yaml", tests)]);
+    let event = json!({"type": "open", "values": {"open.file.path": format!("/{EVIL}")}});
+    let unknown = json!({"type": EVIL, "values": {}});
+    let commands: [(&[&str], &str); 9] = [
+        (&["check", "-v", "evil.policy"], ""),
+        (&["check", "--json", "evil.policy"], ""),
+        (&["explain", "evil", "evil.policy"], ""),
+        (&["explain", "evil", "--json", "evil.policy"], ""),
+        (&["test", "evil.test.yaml", "--coverage"], ""),
+        (&["test", "evil.test.yaml", "--json"], ""),
+        (
+            &[
+                "eval",
+                "--rule-id",
+                "evil",
+                "--event-file",
+                "-",
+                "evil.policy",
+            ],
+            &event.to_string(),
+        ),
+        (
+            &[
+                "eval",
+                "--rule-id",
+                "evil",
+                "--event-file",
+                "-",
+                "evil.policy",
+            ],
+            &unknown.to_string(),
+        ),
+        (
+            &[
+                "eval",
+                "--rule-id",
+                EVIL,
+                "--event-file",
+                "-",
+                "evil.policy",
+            ],
+            &event.to_string(),
+        ),
+    ];
+    for (args, input) in commands {
+        let (_, out, err) = world.run(args, input);
+        assert!(!(out.clone() + &err).is_empty());
+        for text in [out, err] {
+            let raw = text.contains(|c: char| c != '\n' && atalaya_api::is_dangerous(c));
+            assert!(!raw, "{args:?}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn check_takes_files_and_directories_and_remarks_can_count() {
+    let lint = "rules:\n  - id: mixed\n    expression: open.file.path == \"/a\" || open.file.path == \"/b\" && process.uid == 0\n";
+    let world = World::new(&[("mine.policy", POLICY), ("lint.policy", lint)]);
+    let (code, out, err) = world.run(&["check", "mine.policy"], "");
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(
+        out.contains("mine.policy: 1 policy, 3 rules loaded, 1 filtered out, 0 rejected"),
+        "{out}"
+    );
+    assert!(
+        out.contains("left out") && out.contains("switched_off"),
+        "{out}"
+    );
+    let (code, out, err) = world.run(&["check", "lint.policy"], "");
+    assert!(code == 0 && err.contains("lint.policy:3:"), "{out}{err}");
+    let (code, _, err) = world.run(&["check", "--strict", "lint.policy"], "");
+    assert!(code == 1 && err.contains("(--strict)"), "{err}");
+    let (code, _, err) = world.run(&["check", "--no-lint", "lint.policy"], "");
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (code, report) = world.json(&["check", ".", "--json"], "");
+    assert_eq!(code, 0);
+    assert_eq!(report["counts"]["loaded"], 4, "{report:#}");
+    assert_eq!(
+        report["filters"]["approvers"]["open"]["mode"], "deny",
+        "{report:#}"
+    );
+    assert!(!report["lints"].as_array().unwrap().is_empty());
+    let (code, _, err) = world.run(&["check", "none.policy"], "");
+    assert!(
+        code == 1 && err.contains("there is no policy file or directory none.policy"),
+        "{err}"
+    );
+    // Not here, but no error.
+    let later = "rules:\n  - id: later\n    expression: bpf.cmd == BPF_PROG_LOAD\n";
+    fs::write(world.path("later.policy"), later).unwrap();
+    let (code, out, err) = world.run(&["check", "-v", "later.policy"], "");
+    assert!(
+        code == 0 && out.contains("event not available here: bpf"),
+        "{out}{err}"
+    );
+}
+
+#[test]
+fn a_huge_policy_is_checked_in_bounded_time() {
+    let mut text = String::from("rules:\n");
+    let mut number = 0;
+    while text.len() < 10 << 20 {
+        number += 1;
+        text += &format!(
+            "  - id: rule_{number}\n    description: {}\n    expression: open.file.path == \"/srv/{number}\"\n",
+            "x".repeat(400)
+        );
+    }
+    let world = World::new(&[("huge.policy", &text)]);
+    let began = std::time::Instant::now();
+    let (code, out, err) = world.run(&["check", "huge.policy"], "");
+    assert!(code <= 1, "{out}{err}");
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    // Larger than what is read at all.
+    fs::write(world.path("huge.policy"), "#".repeat(17 << 20)).unwrap();
+    let (code, _, err) = world.run(&["check", "huge.policy"], "");
+    assert!(code == 1 && err.contains("larger than"), "{err}");
+    let event = format!(
+        "{{\"type\": \"open\", \"x\": \"{}\"}}",
+        "x".repeat(17 << 20)
+    );
+    fs::write(world.path("event.json"), event).unwrap();
+    let (code, _, err) = world.run(
+        &["eval", "--rule-id", "x", "--event-file", "event.json", "."],
+        "",
+    );
+    assert!(code == 1 && err.contains("larger than 16 MiB"), "{err}");
 }

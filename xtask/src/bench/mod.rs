@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::daemons::{Daemon, Place};
 use crate::reap::Watchdog;
-use crate::util::say;
+use crate::util::{cargo, run, say};
 use measure::{Samples, median};
 use tools::{Counters, Tools, cpu_time, memory};
 
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Storms of a minute each.
     #[arg(long)]
     minute: bool,
+    /// Only the rule engine, without the kernel: an event decided, policies loaded, with and without the index.
+    #[arg(long)]
+    rules: bool,
 }
 
 /// A workload: its name in the table, the loop and how often, what it works on, and how much dearer it may become.
@@ -102,6 +105,9 @@ fn workloads(dir: &Path, tools: &Tools) -> Vec<Workload> {
 
 /// What `bench` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
+    if args.rules {
+        return run(cargo().args(["bench", "--package", "atalaya-policy"]));
+    }
     let place = Place::new("bench")?;
     let mut watchdog = Watchdog::start(&place.dir)?;
     let result = bench(&place, &mut watchdog, args);
@@ -177,7 +183,9 @@ fn bench(place: &Place, watchdog: &mut Watchdog, args: &Args) -> Result<()> {
     );
 
     let seconds = if args.minute { 60 } else { args.storm };
-    storms(place, watchdog, &tools, &work, seconds)
+    storms(place, watchdog, &tools, &work, seconds)?;
+    println!("(the rule engine alone: ./dev bench --rules)");
+    Ok(())
 }
 
 /// One line of the table.

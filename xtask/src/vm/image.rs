@@ -202,6 +202,17 @@ pub(crate) struct Built {
     pub(crate) suites: Vec<PathBuf>,
 }
 
+impl Built {
+    /// One of the programs.
+    pub(crate) fn program(&self, name: &str) -> Result<&Path> {
+        let mut found = self.binaries.iter();
+        let found = found.find(|path| path.file_name().is_some_and(|file| file == name));
+        Ok(found
+            .with_context(|| format!("{name} was not built"))?
+            .as_path())
+    }
+}
+
 /// Builds the two programs and the end-to-end suites, unoptimised as `cargo test` has them.
 pub(crate) fn build() -> Result<Built> {
     let mut binaries = Vec::new();

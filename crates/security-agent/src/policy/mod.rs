@@ -2,12 +2,14 @@
 
 mod check;
 mod eval;
+mod explain;
 mod load;
 mod loaded;
 mod reload;
 mod report;
 mod test;
 mod trial;
+mod typical;
 mod values;
 
 use std::process::ExitCode;
@@ -26,6 +28,8 @@ pub(crate) enum Policy {
     Check(check::Args),
     /// Try one rule, or one expression, on one event; prints the outcome as JSON
     Eval(eval::Args),
+    /// Tell where a rule is decided and what it costs
+    Explain(explain::Args),
     /// Run unit tests of rules; exits with 1 when one fails
     Test(test::Args),
     /// Let system-probe read the policy files again
@@ -40,6 +44,7 @@ impl Policy {
             }
             Self::Check(args) => check::run(args, config),
             Self::Eval(args) => eval::run(args, config),
+            Self::Explain(args) => explain::run(args, config).await,
             Self::Test(args) => test::run(args, config),
             Self::Reload(args) => patiently(reload::run(args, &config.socket)).await,
         }

@@ -1,0 +1,280 @@
+//! `runtime policy explain`: where a rule is decided, and what it costs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use atalaya_api::{Client, Sanitized, proto, sanitize_json};
+use atalaya_config::Config;
+use atalaya_policy::{Rule, RuleReport};
+use atalaya_secl::{Condition, Necessary, Target};
+use serde::Serialize;
+
+use super::eval::find;
+use super::lines;
+use super::load::{Files, LoadedFiles};
+use super::typical::{Measured, measure};
+use crate::cli::out;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The rule's id
+    #[arg(value_name = "RULE")]
+    rule: String,
+    #[command(flatten)]
+    files: Files,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// All that is known of a rule. A rule on `fim.write` is several, one an event type.
+#[derive(Serialize)]
+struct Explained<'a> {
+    id: &'a str,
+    file: &'a str,
+    line: usize,
+    description: &'a str,
+    parts: Vec<Part<'a>>,
+    /// What this build cannot see or do of it.
+    unavailable: &'a [String],
+    not_executed: &'a [&'static str],
+    /// What system-probe counted, where it runs and has this rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<Live>,
+}
+
+/// The rule for one event type.
+#[derive(Serialize)]
+struct Part<'a> {
+    event_type: &'a str,
+    expression: &'a str,
+    kernel: Kernel,
+    /// On the scale of the reference: 0 for a plain load, 9999 for a remote look-up.
+    estimated_weight: u32,
+    measured: Option<Measured>,
+    fields: Vec<&'a str>,
+    actions: Vec<&'a str>,
+    limit: String,
+    silent: bool,
+}
+
+/// What the kernel knows of it.
+#[derive(Serialize)]
+struct Kernel {
+    /// An event that meets none of these is not sent for this rule; without any, the rule never matches.
+    conditions: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Live {
+    matches: u64,
+}
+
+/// Explains a rule.
+pub(crate) async fn run(args: &Args, config: &Config) -> Result<ExitCode> {
+    let loaded = args.files.load(config, Vec::new())?;
+    let live = live(&config.socket, &args.rule).await;
+    let explained = explain(&loaded, &args.rule, live)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&explained)?;
+        out(&format!("{}\n", sanitize_json(&text)));
+    } else {
+        out(&format!("{}\n", lines(&text(&explained))));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain<'a>(loaded: &'a LoadedFiles, id: &'a str, live: Option<Live>) -> Result<Explained<'a>> {
+    let rules: Vec<_> = find(&loaded.rules, id).collect();
+    let Some(first) = rules.first() else {
+        bail!("{}", loaded.missing(id));
+    };
+    let mut reports = loaded.report.policies.iter().flat_map(|policy| {
+        let file = policy.path.as_deref().unwrap_or(&policy.name);
+        policy.rules.iter().map(move |rule| (file, rule))
+    });
+    let found: Option<(&str, &RuleReport)> = reports.find(|(_, rule)| rule.id == id);
+    Ok(Explained {
+        id,
+        file: found.map_or(&first.policy.name, |(file, _)| file),
+        line: found.map_or(0, |(_, report)| report.line),
+        description: &first.description,
+        parts: rules.iter().map(|rule| part(loaded, rule)).collect(),
+        unavailable: found.map_or(&[], |(_, report)| &report.unavailable),
+        not_executed: found.map_or(&[], |(_, report)| &report.not_executed),
+        live,
+    })
+}
+
+fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule) -> Part<'a> {
+    let program = rule.program();
+    let conditions = match program.necessary() {
+        Necessary::Unknown => None,
+        Necessary::AnyOf(all) => Some(conditions(all)),
+    };
+    Part {
+        event_type: &rule.event_type,
+        expression: &rule.expression,
+        kernel: Kernel { conditions },
+        estimated_weight: program.weight(),
+        measured: measure(&loaded.rules, rule),
+        fields: program.fields().iter().map(|field| &*field.name).collect(),
+        actions: rule.actions.iter().map(|a| a.source.as_str()).collect(),
+        limit: limit(rule),
+        silent: rule.silent,
+    }
+}
+
+/// The conditions in words, those of one kind together.
+fn conditions(all: &[Condition]) -> Vec<String> {
+    let mut kinds: BTreeMap<(&str, u32), Vec<&str>> = BTreeMap::new();
+    for condition in all {
+        let (kind, value) = match &condition.target {
+            Target::Any => ("any file", ""),
+            Target::Path(path) => ("the path", path.as_str()),
+            Target::Basename(name) => ("the name", name.as_str()),
+            Target::Directory { path, recursive } => match recursive {
+                true => ("a path anywhere below", path.as_str()),
+                false => ("a path directly in", path.as_str()),
+            },
+        };
+        let values = kinds.entry((kind, condition.flags)).or_default();
+        values.push(value);
+    }
+    let line = |((kind, flags), mut values): ((&str, u32), Vec<&str>)| {
+        values.sort_unstable();
+        let flags = match flags {
+            0 => String::new(),
+            flags => format!(" and one of the flags {flags:#x}"),
+        };
+        format!("{kind} {}{flags}", values.join(" or "))
+    };
+    kinds.into_iter().map(line).collect()
+}
+
+fn limit(rule: &Rule) -> String {
+    let each = match rule.limiter_token.as_slice() {
+        [] => String::new(),
+        fields => format!(", for each {}", fields.join(" and ")),
+    };
+    match rule.every {
+        Some(period) => format!("1 event in {period:?}{each}"),
+        None => format!("40 events at once, then 10 a second{each}"),
+    }
+}
+
+/// What system-probe counted. That it does not run is no error.
+async fn live(socket: &Path, id: &str) -> Option<Live> {
+    let asked = async {
+        let mut client = Client::connect(socket).await.ok()?;
+        let params = proto::GetRuleSetReportParams {};
+        let report = client.commands.get_rule_set_report(params).await.ok()?;
+        let policies = report.into_inner().policies;
+        let rules = policies.into_iter().flat_map(|policy| policy.status);
+        let mut rules = rules.filter(|rule| rule.id == id).peekable();
+        rules.peek()?;
+        Some(rules.fold(Live { matches: 0 }, |sum, rule| Live {
+            matches: sum.matches + rule.matches,
+        }))
+    };
+    tokio::time::timeout(Duration::from_secs(2), asked)
+        .await
+        .ok()?
+}
+
+// Writing to a String cannot fail, so results are dropped.
+
+fn text(explained: &Explained<'_>) -> String {
+    let mut text = format!(
+        "{} ({}:{})\n",
+        Sanitized(explained.id),
+        Sanitized(explained.file),
+        explained.line
+    );
+    if !explained.description.is_empty() {
+        let _ = writeln!(text, "  {}", Sanitized(explained.description));
+    }
+    for part in &explained.parts {
+        part_text(&mut text, part);
+    }
+    list(
+        &mut text,
+        "Not available here",
+        explained.unavailable.iter().map(String::as_str),
+    );
+    list(
+        &mut text,
+        "Not executed by this build",
+        explained.not_executed.iter().copied(),
+    );
+    match &explained.live {
+        Some(live) => {
+            let _ = writeln!(text, "\nIn system-probe: matched {} times", live.matches);
+        }
+        None => {
+            text.push_str("\nsystem-probe does not run, or has no such rule: nothing was counted\n")
+        }
+    }
+    text
+}
+
+fn part_text(text: &mut String, part: &Part<'_>) {
+    let _ = writeln!(text, "\nFor {} events", part.event_type);
+    for line in part.expression.lines() {
+        let _ = writeln!(text, "  | {line}");
+    }
+    match &part.kernel.conditions {
+        None if matches!(part.event_type, "exec" | "exit" | "fork") => {
+            text.push_str("  kernel    passes every event: the process tree is made of them\n")
+        }
+        None => text.push_str(
+            "  kernel    passes every event: no path, name or directory is needed for a match\n",
+        ),
+        Some(conditions) if conditions.is_empty() => {
+            text.push_str("  kernel    passes nothing: the rule can never match\n");
+        }
+        Some(conditions) => {
+            text.push_str("  kernel    passes only events with\n");
+            for condition in conditions {
+                let _ = writeln!(text, "              {}", Sanitized(condition));
+            }
+        }
+    }
+    let _ = write!(
+        text,
+        "  cost      estimated weight {}",
+        part.estimated_weight
+    );
+    if let Some(cost) = &part.measured {
+        let _ = write!(
+            text,
+            "; measured {:.0} ns alone, {:.0} ns for an event with all rules of its type (median of {} typical \
+             events, {} of which matched)",
+            cost.rule_ns, cost.event_ns, cost.events, cost.matched
+        );
+    }
+    let _ = writeln!(text, "\n  reads     {}", Sanitized(&part.fields.join(", ")));
+    let limit = match part.silent {
+        true => "silent: no event is sent",
+        false => &part.limit,
+    };
+    let _ = writeln!(text, "  sends     {}", Sanitized(limit));
+    for action in &part.actions {
+        let _ = writeln!(text, "  action    {}", Sanitized(action));
+    }
+}
+
+fn list<'a>(text: &mut String, title: &str, items: impl Iterator<Item = &'a str>) {
+    let items: Vec<_> = items.collect();
+    if items.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}");
+    for item in items {
+        let _ = writeln!(text, "  - {}", Sanitized(item));
+    }
+}
