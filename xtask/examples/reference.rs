@@ -1,10 +1,14 @@
-//! Prints one generated reference page: `reference configuration`, `reference fields`. An example and not part of xtask
+//! Prints one generated reference page: `reference configuration`, `reference events`. An example and not part of xtask
 //! itself, so that the developer commands need not build half the project first.
+
+use atalaya_model::{docs, schema};
 
 fn main() -> std::process::ExitCode {
     let page = match std::env::args().nth(1).as_deref() {
         Some("configuration") => atalaya_config::markdown(),
-        Some("fields") => atalaya_model::docs::field_reference(atalaya_model::schema()),
+        Some("constants") => docs::constants_page(schema()),
+        Some("events") => docs::events_page(schema()),
+        Some("fields") => docs::fields_page(schema()),
         other => {
             eprintln!("no such page: {other:?}");
             return std::process::ExitCode::FAILURE;

@@ -15,8 +15,10 @@ pub(crate) struct Args {
 }
 
 /// The pages: file below `docs/reference`, and what the example program `reference` calls them.
-const PAGES: [(&str, &str); 2] = [
+const PAGES: [(&str, &str); 4] = [
     ("configuration.md", "configuration"),
+    ("constants.md", "constants"),
+    ("events.md", "events"),
     ("fields.md", "fields"),
 ];
 

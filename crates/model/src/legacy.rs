@@ -36,6 +36,19 @@ const PREFIXES: [(&str, &str); 6] = [
     ("link.target.", "link.file.destination."),
 ];
 
+/// Former names and present ones, as the documentation lists them; `*` stands for the rest of a name.
+pub(crate) fn all() -> impl Iterator<Item = (String, String)> {
+    let names = LEGACY
+        .iter()
+        .map(|(former, present)| ((*former).to_owned(), (*present).to_owned()));
+    let prefixes = PREFIXES
+        .iter()
+        .map(|(former, present)| (format!("{former}*"), format!("{present}*")));
+    let files = [("….filename", "….file.path"), ("….basename", "….file.name")]
+        .map(|(former, present)| (former.to_owned(), present.to_owned()));
+    files.into_iter().chain(names).chain(prefixes)
+}
+
 /// The present name of a field with a former name; `None` for a name that never was one.
 pub(crate) fn canonical(name: &str) -> Option<Cow<'static, str>> {
     if let Some((_, present)) = LEGACY.iter().find(|(former, _)| *former == name) {

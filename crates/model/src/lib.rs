@@ -7,7 +7,7 @@
 //! - [`constants`]: the names that rules may use for numbers.
 //! - [`ValueEvent`]: an event made of values, to try rules on.
 //! - [`json`]: the one serializer of events.
-//! - [`docs`]: the field reference, and what is missing of the reference agent's.
+//! - [`docs`]: the reference pages.
 //!
 //! All times are nanoseconds since the Unix epoch, except in [`capture`].
 #![forbid(unsafe_code)]

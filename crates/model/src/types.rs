@@ -65,6 +65,8 @@ pub struct EventType {
     pub since: &'static str,
     /// The kind of record it is made of; `None` for a type that rules can be written for, but that nothing captures yet.
     pub kind: Option<CaptureKind>,
+    /// A rule on it.
+    pub example: &'static str,
     /// Calls its argument for each of the type's own fields.
     pub describe: fn(&mut dyn FnMut(FieldSpec)),
 }
@@ -90,6 +92,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::Process,
         "7.27",
         "A process executed a program.",
+        r#"exec.file.name in [ "nc", "ncat", "socat" ] && process.ancestors.file.name == "nginx""#,
     ),
     captured::<ExitEvent>(
         CaptureKind::Exit,
@@ -97,6 +100,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::Process,
         "7.38",
         "A process ended.",
+        r#"exit.cause == COREDUMPED && exit.file.path == ~"/usr/sbin/*""#,
     ),
     captured::<OpenEvent>(
         CaptureKind::Open,
@@ -104,6 +108,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file was opened.",
+        r#"open.file.path == "/etc/shadow" && open.flags & (O_WRONLY|O_RDWR) > 0"#,
     ),
     captured::<ChmodEvent>(
         CaptureKind::Chmod,
@@ -111,6 +116,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file's permission bits were changed.",
+        r#"chmod.file.path == ~"/tmp/**" && chmod.file.destination.rights & S_ISUID > 0"#,
     ),
     captured::<ChownEvent>(
         CaptureKind::Chown,
@@ -118,6 +124,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file's owner was changed.",
+        r#"chown.file.path == ~"/etc/cron.d/*" && chown.file.destination.uid != 0"#,
     ),
     captured::<UnlinkEvent>(
         CaptureKind::Unlink,
@@ -125,6 +132,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A name of a file was removed.",
+        r#"unlink.file.path == ~"/var/log/**" && unlink.file.extension == ".log""#,
     ),
     captured::<RmdirEvent>(
         CaptureKind::Rmdir,
@@ -132,6 +140,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A directory was removed.",
+        r#"rmdir.file.path == ~"/var/backups/*""#,
     ),
     captured::<MkdirEvent>(
         CaptureKind::Mkdir,
@@ -139,6 +148,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A directory was made.",
+        r#"mkdir.file.name == "..." && mkdir.retval == 0"#,
     ),
     captured::<RenameEvent>(
         CaptureKind::Rename,
@@ -146,6 +156,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file got another name.",
+        r#"rename.file.path == ~"/tmp/**" && rename.file.destination.path == ~"/usr/bin/*""#,
     ),
     captured::<LinkEvent>(
         CaptureKind::Link,
@@ -153,6 +164,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file got a further name.",
+        r#"link.file.path == "/etc/passwd" && link.file.destination.path == ~"/home/**""#,
     ),
     captured::<UtimesEvent>(
         CaptureKind::Utimes,
@@ -160,178 +172,231 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::File,
         "7.27",
         "A file's times were set.",
+        r#"utimes.file.path == ~"/usr/bin/*" && process.file.name == "touch""#,
     ),
     declared::<ChdirEvent>(
         "chdir",
         Category::File,
         "7.52",
         "A process changed its working directory.",
+        r#"chdir.file.path == ~"/proc/**" && process.container.id != """#,
     ),
     declared::<MountEvent>(
         "mount",
         Category::File,
         "7.42",
         "A file system was mounted.",
+        r#"mount.fs_type == "proc" && mount.mountpoint.path == ~"/tmp/**""#,
     ),
     declared::<XattrEvent>(
         "removexattr",
         Category::File,
         "7.27",
         "An extended attribute of a file was removed.",
+        r#"removexattr.file.destination.namespace == "security" && removexattr.file.destination.name == "capability""#,
     ),
     declared::<XattrEvent>(
         "setxattr",
         Category::File,
         "7.27",
         "An extended attribute of a file was set.",
+        r#"setxattr.file.destination.name == "capability" && setxattr.file.path == ~"/home/**""#,
     ),
     declared::<SpliceEvent>(
         "splice",
         Category::File,
         "7.36",
         "Data was moved between a file and a pipe without a copy.",
+        r#"splice.file.path == ~"/etc/*" && splice.pipe_exit_flag & PIPE_BUF_FLAG_CAN_MERGE > 0"#,
     ),
     declared::<CapabilitiesEvent>(
         "capabilities",
         Category::Process,
         "7.70",
         "A process used capabilities.",
+        r#"capabilities.used & CAP_SYS_MODULE > 0 && process.container.id != """#,
     ),
     declared::<CapsetEvent>(
         "capset",
         Category::Process,
         "7.27",
         "A process changed its capabilities.",
+        "capset.cap_effective & CAP_SYS_ADMIN > 0 && process.uid != 0",
     ),
     declared::<PrctlEvent>(
         "prctl",
         Category::Process,
         "7.71",
         "A process changed how the kernel treats it, with `prctl`.",
+        r#"prctl.option == PR_SET_NAME && prctl.new_name =~ "kworker*""#,
     ),
     declared::<SetgidEvent>(
         "setgid",
         Category::Process,
         "7.27",
         "A process changed its group ids.",
+        "setgid.egid == 0 && process.gid != 0",
     ),
     declared::<SetrlimitEvent>(
         "setrlimit",
         Category::Process,
         "7.68",
         "A limit of a process's resources was set.",
+        "setrlimit.resource == RLIMIT_CORE && setrlimit.rlim_max == 0 && setrlimit.target.uid == 0",
     ),
     declared::<SetuidEvent>(
         "setuid",
         Category::Process,
         "7.27",
         "A process changed its user ids.",
+        r#"setuid.euid == 0 && process.euid != 0 && process.file.name not in [ "sudo", "su" ]"#,
     ),
-    declared::<SignalEvent>("signal", Category::Process, "7.35", "A signal was sent."),
-    declared::<BpfEvent>("bpf", Category::Kernel, "7.33", "A process used eBPF."),
+    declared::<SignalEvent>(
+        "signal",
+        Category::Process,
+        "7.35",
+        "A signal was sent.",
+        r#"signal.type == SIGKILL && signal.target.file.name == "auditd""#,
+    ),
+    declared::<BpfEvent>(
+        "bpf",
+        Category::Kernel,
+        "7.33",
+        "A process used eBPF.",
+        "bpf.cmd == BPF_PROG_LOAD && bpf.prog.helpers in [ BPF_OVERRIDE_RETURN ]",
+    ),
     declared::<CgroupWriteEvent>(
         "cgroup_write",
         Category::Kernel,
         "7.68",
         "A process was moved to another cgroup.",
+        r#"cgroup_write.file.path == ~"/sys/fs/cgroup/system.slice/**" && process.container.id != """#,
     ),
     declared::<LoadModuleEvent>(
         "load_module",
         Category::Kernel,
         "7.35",
         "A kernel module was loaded.",
+        r#"load_module.loaded_from_memory && process.file.name != "modprobe""#,
     ),
-    declared::<MmapEvent>("mmap", Category::Kernel, "7.35", "Memory was mapped."),
+    declared::<MmapEvent>(
+        "mmap",
+        Category::Kernel,
+        "7.35",
+        "Memory was mapped.",
+        "mmap.protection & (PROT_WRITE|PROT_EXEC) == 6 && mmap.flags & MAP_ANONYMOUS > 0",
+    ),
     declared::<MprotectEvent>(
         "mprotect",
         Category::Kernel,
         "7.35",
         "What memory may be used for was changed.",
+        "mprotect.req_protection & VM_EXEC > 0 && mprotect.vm_protection & VM_WRITE > 0",
     ),
     declared::<PtraceEvent>(
         "ptrace",
         Category::Kernel,
         "7.35",
         "A process traced another.",
+        r#"ptrace.request == PTRACE_ATTACH && ptrace.tracee.ancestors.file.name == "sshd""#,
     ),
     declared::<SelinuxEvent>(
         "selinux",
         Category::Kernel,
         "7.30",
         "SELinux was told to work otherwise.",
+        r#"selinux.enforce.status in [ "permissive", "disabled" ]"#,
     ),
     declared::<SysctlEvent>(
         "sysctl",
         Category::Kernel,
         "7.65",
         "A kernel parameter was read or written.",
+        r#"sysctl.action == SYSCTL_WRITE && sysctl.name == "kernel/core_pattern""#,
     ),
     declared::<UnloadModuleEvent>(
         "unload_module",
         Category::Kernel,
         "7.35",
         "A kernel module was taken out.",
+        r#"unload_module.name == "nf_tables""#,
     ),
     declared::<UnshareEvent>(
         "unshare",
         Category::Kernel,
         "7.83",
         "A process left namespaces that it shared with others.",
+        "unshare.flags & CLONE_NEWUSER > 0 && process.uid != 0",
     ),
     declared::<AcceptEvent>(
         "accept",
         Category::Network,
         "7.63",
         "A socket accepted a connection.",
+        "accept.addr.is_public && accept.addr.port == 23",
     ),
     declared::<BindEvent>(
         "bind",
         Category::Network,
         "7.37",
         "A socket was given an address of its own.",
+        "bind.addr.port < 1024 && process.uid != 0",
     ),
     declared::<ConnectEvent>(
         "connect",
         Category::Network,
         "7.60",
         "A socket was connected to an address.",
+        r#"connect.addr.hostname.root_domain == "example.com" && connect.addr.port != 443"#,
     ),
     declared::<DnsEvent>(
         "dns",
         Category::Network,
         "7.36",
         "A name was asked for in DNS, or the answer came.",
+        r#"dns.question.name.root_domain == "example.com" && dns.question.type == TXT"#,
     ),
     declared::<ImdsEvent>(
         "imds",
         Category::Network,
         "7.55",
         "A cloud provider's metadata service was asked, or answered.",
+        r#"imds.cloud_provider == "aws" && !imds.aws.is_imds_v2"#,
     ),
     declared::<FlowEvent>(
         "network_flow_monitor",
         Category::Network,
         "7.63",
         "What went over a network interface was counted.",
+        "network_flow_monitor.flows[A].destination.port == 22 && network_flow_monitor.flows[A].egress.data_size > 1000000",
     ),
     declared::<PacketEvent>(
         "packet",
         Category::Network,
         "7.60",
         "A packet passed that a rule's filter asks for.",
+        r#"packet.filter == "tcp dst port 4444" && network.network_direction == EGRESS"#,
     ),
     declared::<SetsockoptEvent>(
         "setsockopt",
         Category::Network,
         "7.68",
         "An option of a socket was set.",
+        "setsockopt.optname == SO_ATTACH_FILTER && setsockopt.socket_type == SOCK_RAW",
     ),
-    declared::<SocketEvent>("socket", Category::Network, "7.81", "A socket was made."),
+    declared::<SocketEvent>(
+        "socket",
+        Category::Network,
+        "7.81",
+        "A socket was made.",
+        "socket.domain == AF_INET && socket.type == SOCK_RAW",
+    ),
     declared::<OnDemandEvent>(
         "ondemand",
         Category::Kernel,
         "",
         "A function of the kernel was called that configuration names.",
+        r#"ondemand.name == "security_inode_link" && ondemand.arg1.uint > 0"#,
     ),
     captured::<HeartbeatEvent>(
         CaptureKind::Heartbeat,
@@ -339,6 +404,7 @@ pub static EVENT_TYPES: &[EventType] = &[
         Category::Internal,
         "",
         "The sensor's proof of life: a kernel hook answered the agent.",
+        "heartbeat.sequence == 0",
     ),
 ];
 
@@ -354,10 +420,11 @@ const fn captured<T: Fields>(
     category: Category,
     since: &'static str,
     doc: &'static str,
+    example: &'static str,
 ) -> EventType {
     EventType {
         kind: Some(kind),
-        ..declared::<T>(name, category, since, doc)
+        ..declared::<T>(name, category, since, doc, example)
     }
 }
 
@@ -366,6 +433,7 @@ const fn declared<T: Fields>(
     category: Category,
     since: &'static str,
     doc: &'static str,
+    example: &'static str,
 ) -> EventType {
     EventType {
         name,
@@ -373,6 +441,7 @@ const fn declared<T: Fields>(
         category,
         since,
         kind: None,
+        example,
         describe: T::describe,
     }
 }

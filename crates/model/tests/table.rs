@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atalaya_model::{Context, Event, EventData, ExecEvent, File, Lookup, Process, docs, schema};
+use atalaya_model::{Context, Event, EventData, ExecEvent, File, Lookup, Process, schema};
 use atalaya_secl::model::{EventView, FieldId, Schema, TextKind, Type, Value};
 use common::{empty_events, event, full_events, process};
 
@@ -258,25 +258,6 @@ fn an_event_without_a_lineage() {
     assert_eq!(get(&event, "process.container.id"), text(""));
     assert_eq!(get_at(&event, "process.ancestors.pid", 0), None);
     assert_eq!(get(&event, "event.service"), text("default-service"));
-}
-
-#[test]
-fn the_reference_page_has_every_field_once() {
-    let page = docs::field_reference(schema());
-    for name in [
-        "process.file.path",
-        "open.flags",
-        "exec.syscall.path",
-        "heartbeat.sequence",
-    ] {
-        assert_eq!(page.matches(&format!("| `{name}` |")).count(), 1, "{name}");
-    }
-    assert!(page.contains("| `process.argv` | list of string |"));
-    assert!(page.contains("### Open flags"));
-    assert!(
-        page.lines().all(|line| !line.contains("|  |")),
-        "an empty cell"
-    );
 }
 
 /// Tells hashes from the second time on.
