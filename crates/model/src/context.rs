@@ -48,6 +48,36 @@ pub const ENVS_WITH_VALUE: [&str; 9] = [
     "OTEL_SERVICE_NAME",
 ];
 
+/// A few names, which most of what it is asked for is not among.
+#[derive(Debug, Clone, Default)]
+pub struct NameSet {
+    names: BTreeSet<String>,
+    /// One bit for each [`sketch`] that there is.
+    sketches: u64,
+}
+
+/// A bit from what is seen of a name at a glance.
+fn sketch(name: &str) -> u64 {
+    let first = name.as_bytes().first().copied().map_or(0, usize::from);
+    1 << ((name.len() + 5 * first) % 64)
+}
+
+impl NameSet {
+    /// Whether the name is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.sketches & sketch(name) != 0 && self.names.contains(name)
+    }
+}
+
+impl FromIterator<String> for NameSet {
+    fn from_iter<T: IntoIterator<Item = String>>(names: T) -> Self {
+        let names: BTreeSet<String> = names.into_iter().collect();
+        let sketches = names.iter().fold(0, |bits, name| bits | sketch(name));
+        Self { names, sketches }
+    }
+}
+
 /// What is the same for every event of a run.
 pub struct Context {
     /// The host's name (`event.hostname`).
@@ -57,7 +87,7 @@ pub struct Context {
     /// The service of processes that name none themselves (`event.service`).
     pub service: String,
     /// The variables whose values `process.envs` keeps. Must not change while processes live: the lists are cached.
-    pub envs_with_value: BTreeSet<String>,
+    pub envs_with_value: NameSet,
     /// Who tells names.
     pub lookup: Box<dyn Lookup>,
 }
@@ -68,7 +98,7 @@ impl Default for Context {
             hostname: String::new(),
             origin: "ebpf".to_owned(),
             service: String::new(),
-            envs_with_value: ENVS_WITH_VALUE.map(str::to_owned).into(),
+            envs_with_value: ENVS_WITH_VALUE.map(str::to_owned).into_iter().collect(),
             lookup: Box::new(NoLookup),
         }
     }

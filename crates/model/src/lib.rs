@@ -26,7 +26,7 @@ mod table;
 mod types;
 mod values;
 
-pub use context::{Context, ENVS_WITH_VALUE, Lookup, NoLookup};
+pub use context::{Context, ENVS_WITH_VALUE, Lookup, NameSet, NoLookup};
 pub use event::*;
 pub use fields::{Cx, FieldSpec, FieldValue, Fields, IntoValue, zero};
 pub use file::{File, Package};

@@ -356,6 +356,16 @@ impl Schema for Table {
         })
     }
 
+    /// The process of an exec or exit is the process that the event is of.
+    fn same_as(&self, field: FieldId) -> FieldId {
+        let same = self.entry(field).and_then(|entry| {
+            let event = entry.event.filter(|_| entry.root == Root::Process)?;
+            let name = entry.spec.name.strip_prefix(event)?;
+            self.by_name.get(&format!("process{name}")).copied()
+        });
+        same.unwrap_or(field)
+    }
+
     fn iterator(&self, name: &str) -> Option<IterId> {
         let at = self.iterators.iter().position(|known| known == name)?;
         u16::try_from(at).ok().map(IterId)

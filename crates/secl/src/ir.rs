@@ -2,6 +2,7 @@
 //! where a text is put together.
 
 use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
 
 use ipnet::IpNet;
 
@@ -31,13 +32,29 @@ pub(crate) enum Iter {
     Register,
 }
 
+/// A name that is only shown: what differs in nothing else is the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Label(pub(crate) String);
+
+impl PartialEq for Label {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Label {}
+
+impl Hash for Label {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
+}
+
 /// Where values come from. A source yields none, one or many values; what is asked of it is asked of any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Field {
         id: FieldId,
         /// For what is derived from the compiled form.
-        name: String,
+        name: Label,
         ty: Type,
         text: TextKind,
         /// A list, or under an unnamed iterator.

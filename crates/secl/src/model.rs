@@ -100,6 +100,11 @@ pub enum Constant {
 pub trait Schema {
     /// Looks a field up by its name, canonical or legacy, without register (`process.ancestors.file.path`).
     fn field(&self, name: &str) -> Option<FieldInfo>;
+    /// The field that has the same value wherever this one has any (`process.pid` for `exec.pid`), or the field itself. What
+    /// rules ask of the two is asked once.
+    fn same_as(&self, field: FieldId) -> FieldId {
+        field
+    }
     /// The iterator whose name this is exactly (`process.ancestors`).
     fn iterator(&self, name: &str) -> Option<IterId>;
     /// Looks a constant up.

@@ -2,7 +2,7 @@
 
 use crate::compile::Checker;
 use crate::error::{Error, ErrorKind, nearest};
-use crate::ir::{Iter, Part, Source};
+use crate::ir::{Iter, Label, Part, Source};
 use crate::model::{FieldInfo, TextKind, Type};
 use crate::span::Span;
 
@@ -90,8 +90,8 @@ impl Checker<'_> {
         self.note_field(&info, span)?;
         let many = info.list && index.is_none() || matches!(iter, Iter::Any(_));
         Ok(Some(Source::Field {
-            id: info.id,
-            name: info.name.clone().into_owned(),
+            id: self.scope.schema.same_as(info.id),
+            name: Label(info.name.clone().into_owned()),
             ty: info.ty,
             text: info.text,
             many,

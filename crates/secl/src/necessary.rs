@@ -169,7 +169,7 @@ impl Extract<'_> {
         else {
             return None;
         };
-        match name.strip_prefix(self.event)? {
+        match name.0.strip_prefix(self.event)? {
             ".file.path" | ".file.destination.path" => Some(true),
             ".file.name" | ".file.destination.name" => Some(false),
             _ => None,
@@ -195,7 +195,7 @@ impl Extract<'_> {
 
     fn is_flags(&self, num: &Num) -> bool {
         self.event == "open"
-            && matches!(num, Num::Source(Source::Field { name, iter: Iter::None, many: false, .. }) if name == "open.flags")
+            && matches!(num, Num::Source(Source::Field { name, iter: Iter::None, many: false, .. }) if name.0 == "open.flags")
     }
 
     /// `open.flags & MASK` or `open.flags` compared with a number.

@@ -61,7 +61,7 @@ impl Checker<'_> {
     /// The name and validator of the field that a source is.
     fn validator<'s>(&self, source: &'s Source) -> Option<(&'s str, Validator)> {
         match source {
-            Source::Field { name, .. } => Some((name, self.field_info(name)?.validator)),
+            Source::Field { name, .. } => Some((&name.0, self.field_info(&name.0)?.validator)),
             _ => None,
         }
     }

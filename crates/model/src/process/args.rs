@@ -1,6 +1,6 @@
 //! What arguments and environments are turned into for rules.
 
-use std::collections::BTreeSet;
+use crate::context::NameSet;
 
 /// The names of the flags: short ones one by one and, where they are several, together; long ones by name. What has a
 /// value (`=`) is an option, not a flag.
@@ -104,28 +104,19 @@ fn option_name(arg: &str) -> Option<(&str, bool)> {
 }
 
 /// Names of variables, with the value for those in `with_value`.
-pub(crate) fn env_names(envp: &[String], with_value: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn env_names(envp: &[String], with_value: &NameSet) -> Vec<String> {
     envp.iter()
         .map(|pair| env_name(pair, with_value).to_owned())
         .collect()
 }
 
 /// The name of one variable, with the value if it is in `with_value`.
-pub(crate) fn env_name<'a>(pair: &'a str, with_value: &BTreeSet<String>) -> &'a str {
+pub(crate) fn env_name<'a>(pair: &'a str, with_value: &NameSet) -> &'a str {
     // Names are short: a plain loop beats a vectorised search.
     let name = pair.bytes().position(|byte| byte == b'=');
     match name.and_then(|end| pair.get(..end)) {
-        Some(name) if !contains(with_value, name) => name,
+        Some(name) if !with_value.contains(name) => name,
         _ => pair,
-    }
-}
-
-/// For a few names, which mostly differ in length, looking at each is faster than searching in order.
-fn contains(names: &BTreeSet<String>, name: &str) -> bool {
-    if names.len() > 16 {
-        names.contains(name)
-    } else {
-        names.iter().any(|known| known == name)
     }
 }
 
@@ -202,7 +193,7 @@ mod tests {
     #[test]
     fn values_only_for_listed_variables() {
         let envp = strings(&["PATH=/bin", "SECRET=x", "NOVALUE", "EMPTY="]);
-        let with_value = BTreeSet::from(["PATH".to_owned()]);
+        let with_value = NameSet::from_iter(["PATH".to_owned()]);
         assert_eq!(
             env_names(&envp, &with_value),
             ["PATH=/bin", "SECRET", "NOVALUE", "EMPTY"]

@@ -114,6 +114,9 @@ impl Image {
     /// link. Rules on the file's path and name match it too.
     #[must_use]
     pub fn invoked_path(&self) -> Option<&str> {
+        if self.filename == self.file.path {
+            return None;
+        }
         let path = if args::is_clean(&self.filename) {
             Some(self.filename.as_str())
         } else {

@@ -75,7 +75,7 @@ const RULES: [(&str, &str, Rule); 9] = [
     }),
     (".envp", ".envs", |envp| {
         list(envp, |envp| {
-            let with_value = ENVS_WITH_VALUE.map(str::to_owned).into();
+            let with_value = ENVS_WITH_VALUE.map(str::to_owned).into_iter().collect();
             OwnedValue::StrList(args::env_names(envp, &with_value))
         })
     }),
