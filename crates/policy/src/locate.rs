@@ -25,9 +25,9 @@ impl File<'_> {
             .get(at.start..at.end)
             .map_or(0, |text| text.find('\n').unwrap_or(text.len()));
         self.at_span(
+            at,
             Span::new(at.start, at.start + first_line),
             message.into(),
-            None,
         )
     }
 
@@ -50,7 +50,7 @@ impl File<'_> {
         let raw = self.source.get(at.start..at.end).unwrap_or_default();
         let start = at.start + file_offset(raw, value, span.start);
         let end = at.start + file_offset(raw, value, span.end.max(span.start + 1) - 1) + 1;
-        self.at_span(Span::new(start, end.max(start)), message, None)
+        self.at_span(at, Span::new(start, end.max(start)), message)
     }
 
     /// An error at a line and column, as the YAML reader gives them.
@@ -69,24 +69,38 @@ impl File<'_> {
             .char_indices()
             .nth(column.saturating_sub(1))
             .map_or(0, |(at, _)| at);
-        let at = line_start + within;
-        LoadError {
+        let at = Place {
             line,
             column,
-            ..self.at_span(Span::new(at, at + 1), message, None)
+            start: line_start + within,
+            end: line_start + within + 1,
+        };
+        LoadError {
+            column,
+            ..self.at_span(at, Span::new(at.start, at.end), message)
         }
     }
 
-    fn at_span(&self, span: Span, message: String, help: Option<String>) -> LoadError {
-        let (line, column) = atalaya_secl::line_column(self.source, span.start);
-        let snippet = Some(atalaya_secl::snippet(self.source, span, line));
+    /// An error at a part of a node. The lines before the node are not counted again: files are large, and so is the number of
+    /// errors that one may have.
+    fn at_span(&self, node: Place, span: Span, message: String) -> LoadError {
+        let start = span.start.min(self.source.len());
+        let before = self.source.get(..start).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let skipped = before.get(node.start..).unwrap_or_default();
+        let line = node.line + skipped.bytes().filter(|&byte| byte == b'\n').count();
+        let source = self.source.get(line_start..).unwrap_or_default();
+        let end = source.find('\n').unwrap_or(source.len());
+        let source = source.get(..end).unwrap_or_default();
+        let span = Span::new(start - line_start, span.end.max(start) - line_start);
+        let (_, column) = atalaya_secl::line_column(source, span.start);
         LoadError {
             file: self.name.to_owned(),
             line,
             column,
             message,
-            help,
-            snippet,
+            help: None,
+            snippet: Some(atalaya_secl::snippet(source, span, line)),
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) struct SyntaxError {
 
 /// Parses a file of one document.
 pub(crate) fn parse(source: &str) -> Result<Node, SyntaxError> {
-    match serde_saphyr::from_str::<Spanned<Raw>>(source) {
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(source, options()) {
         Ok(raw) => Ok(convert(raw, source)),
         Err(error) => {
             let (line, column) = error
@@ -96,6 +96,28 @@ pub(crate) fn parse(source: &str) -> Result<Node, SyntaxError> {
                 column,
             })
         }
+    }
+}
+
+/// How deep a file may nest: a policy needs eight levels. The reader takes much stack for each.
+const MAX_DEPTH: usize = 24;
+
+/// How many values a file may have: as many as fit into the largest file that is read.
+const MAX_NODES: usize = 4_000_000;
+
+/// How much aliases may stand for, all together.
+const MAX_REPLAYED: usize = 200_000;
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 3 * MAX_NODES,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MAX_REPLAYED,
+        },
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use atalaya_policy::testing::Values;
 use atalaya_policy::{LoadOptions, LoadReport, RuleSet, Scopes, Scratch};
@@ -66,7 +67,12 @@ const OTHERS: [(&str, Type, bool, &str, &str); 18] = [
 /// Fields of file events and some others; `process.name` is an old name, `O_*` and `EPERM` are constants.
 pub struct World;
 
-pub fn names() -> Vec<String> {
+pub fn names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(all_names)
+}
+
+fn all_names() -> Vec<String> {
     let mut names: Vec<String> = OTHERS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     for event in EVENTS {
         for (suffix, ..) in SUFFIXES {
@@ -131,7 +137,7 @@ impl Schema for World {
         Some(Constant::Int(value))
     }
     fn field_names(&self) -> Vec<Cow<'static, str>> {
-        names().into_iter().map(Cow::Owned).collect()
+        names().iter().map(|name| name.as_str().into()).collect()
     }
     fn constant_names(&self) -> Vec<Cow<'static, str>> {
         [
