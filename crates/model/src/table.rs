@@ -87,6 +87,8 @@ pub struct Table {
     by_name: HashMap<String, FieldId>,
     /// Their names, by id.
     iterators: Vec<String>,
+    /// The fields of their lengths, by id.
+    lengths: Vec<Option<FieldId>>,
 }
 
 /// The table of this build.
@@ -133,6 +135,7 @@ impl Table {
             entries: Vec::new(),
             by_name: HashMap::new(),
             iterators: vec![ANCESTORS_NAME.to_owned()],
+            lengths: Vec::new(),
         };
         table.add_common();
         let process = Process::describe;
@@ -153,6 +156,10 @@ impl Table {
         };
         let reason = "no packets are captured by this version";
         table.add(PacketContext::describe, reason, network);
+        let iterators = table.iterators.iter();
+        table.lengths = iterators
+            .map(|name| table.id(&format!("{name}.length")))
+            .collect();
         table
     }
 
@@ -324,8 +331,7 @@ impl Table {
 
     /// The field that tells how many elements an iterator has.
     pub fn length_of(&self, iter: IterId) -> Option<FieldId> {
-        let name = self.iterators.get(usize::from(iter.0))?;
-        self.id(&format!("{name}.length"))
+        *self.lengths.get(usize::from(iter.0))?
     }
 
     /// The id of a field by its name, canonical or legacy.
