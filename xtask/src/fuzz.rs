@@ -37,10 +37,25 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     for target in &targets {
         say(format!("{target}: {} s", args.seconds));
         // Sanitizers are unstable flags; they work all the same with the compiler that is pinned.
-        run(cargo()
+        let mut command = cargo();
+        command
             .current_dir(&dir)
             .env("RUSTC_BOOTSTRAP", "1")
-            .args(["fuzz", "run", target, "--"])
+            .args(["fuzz", "run", target]);
+        // What was found before, and what a person wrote to start from.
+        let corpus = dir.join("corpus").join(target);
+        std::fs::create_dir_all(&corpus)?;
+        command.arg(&corpus);
+        let seeds = dir.join("seeds").join(target);
+        if seeds.is_dir() {
+            command.arg(&seeds);
+        }
+        command.arg("--");
+        let dictionary = dir.join(format!("{target}.dict"));
+        if dictionary.is_file() {
+            command.arg(format!("-dict={}", dictionary.display()));
+        }
+        run(command
             .arg(format!("-max_total_time={}", args.seconds))
             .args(["-rss_limit_mb=4096", "-timeout=10"]))?;
     }

@@ -43,6 +43,7 @@ pub fn compile_value(source: &str, scope: &Scope<'_>) -> Result<ValueProgram, Er
             return Err(Error::new(ErrorKind::Iterator(message), expr.span)
                 .help("without the brackets, the values of all elements are a list"));
         }
+        checker.check_restricted()?;
         ValueProgram::new(operand, checker)
             .map_err(|message| Error::new(ErrorKind::Type(message), expr.span))
     };
