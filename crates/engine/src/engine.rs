@@ -408,7 +408,7 @@ fn keep_house(shared: &Shared) {
 /// Forgets what has expired, and what belongs to processes that have ended and have no descendants.
 fn forget_variables(tree: &ProcessTree, variables: &mut VariableStore) {
     variables.expire(epoch_now_ns());
-    if !variables.has_inherited() {
+    if !variables.has_processes() {
         return;
     }
     let mut needed = HashSet::new();

@@ -10,6 +10,7 @@ use atalaya_policy::{FilterType, HostFacts, LoadError, PolicyReport, RuleReport,
 use serde_json::Value;
 
 use crate::rules::Loaded;
+use crate::source::ApplyReport;
 use crate::stats::get;
 use crate::{pulse, selftest};
 
@@ -51,13 +52,22 @@ fn filter_type(rule: &RuleReport) -> &'static str {
     }
 }
 
-/// What of a rule this build cannot see or do.
-fn unavailable(rule: &RuleReport) -> Vec<String> {
+/// What of a rule this build, or this host, cannot see or do.
+fn unavailable(rule: &RuleReport, applied: &ApplyReport) -> Vec<String> {
+    let kind = rule.event_type.as_deref().and_then(CaptureKind::from_name);
+    let unseen = kind.and_then(|kind| {
+        let why = applied.unavailable.get(&kind)?;
+        Some(format!(
+            "{} events cannot be seen on this host: {why}",
+            kind.name()
+        ))
+    });
     let actions = rule
         .not_executed
         .iter()
         .map(|action| format!("action `{action}` not executed by this build"));
-    rule.unavailable.iter().cloned().chain(actions).collect()
+    let notes = rule.unavailable.iter().cloned();
+    unseen.into_iter().chain(notes).chain(actions).collect()
 }
 
 fn rule_message(rule: &RuleReport) -> String {
@@ -111,7 +121,7 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                         error: render(&rule.errors),
                         matches,
                         rate_limited,
-                        unavailable: unavailable(rule),
+                        unavailable: unavailable(rule, &loaded.applied),
                         filter_type: filter_type(rule).to_owned(),
                     }
                 })
@@ -250,7 +260,7 @@ pub(crate) fn ruleset_loaded(loaded: &Loaded) -> RulesetLoaded {
             .policies
             .iter()
             .filter(|policy| policy.source != pulse::SOURCE && policy.source != selftest::SOURCE)
-            .map(|policy| policy_state(policy, &actions))
+            .map(|policy| policy_state(policy, &actions, &loaded.applied))
             .collect(),
     }
 }
@@ -263,7 +273,11 @@ fn approvers_because(loaded: &Loaded, kind: CaptureKind) -> &[String] {
         .map_or(&[], |approvers| &approvers.all_because)
 }
 
-fn policy_state(policy: &PolicyReport, actions: &BTreeMap<&str, Vec<Value>>) -> PolicyState {
+fn policy_state(
+    policy: &PolicyReport,
+    actions: &BTreeMap<&str, Vec<Value>>,
+    applied: &ApplyReport,
+) -> PolicyState {
     let loaded = |status: Status| matches!(status, Status::Loaded | Status::PartiallyLoaded);
     let status = if policy.rules.iter().any(|rule| loaded(rule.status)) {
         if policy.status == Status::Loaded {
@@ -302,7 +316,7 @@ fn policy_state(policy: &PolicyReport, actions: &BTreeMap<&str, Vec<Value>>) -> 
                     .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .collect(),
                 filter_type: filter_type(rule).to_owned(),
-                unavailable: unavailable(rule),
+                unavailable: unavailable(rule, applied),
                 actions: actions.get(rule.id.as_str()).cloned().unwrap_or_default(),
                 modified_by: rule
                     .modified_by

@@ -10,7 +10,7 @@ use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Pr
 use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
 
-use crate::emit::Extras;
+use crate::emit::{Extras, epoch_now_ns};
 use crate::engine::Shared;
 use crate::hashing::{Deferred, Pending};
 use crate::holders::{Holders, key_of};
@@ -257,11 +257,16 @@ impl Worker {
         let mut sent = false;
         let mut deferred = Vec::new();
         let holders = Holders::new(&event.process, tree);
+        // What was there at start began long ago; what it sets is set now.
+        let now_ns = match event.source {
+            EventSource::Runtime => event.time_ns,
+            EventSource::Snapshot => epoch_now_ns(),
+        };
         let matched = loaded.ruleset.evaluate(
             event.event_type(),
             &event,
             event.time_ns,
-            &mut store.bind(&holders, event.time_ns),
+            &mut store.bind(&holders, now_ns),
             &mut self.scratch,
             |variables, rule: &Rule| {
                 let counters = loaded.counters.get(rule.index());

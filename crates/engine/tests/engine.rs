@@ -273,7 +273,12 @@ fn rules_that_cannot_match_are_named() {
     let bench = Bench::new(RULES, |_, kernel| {
         *kernel.blind_for.lock().unwrap() = Some(CaptureKind::Open);
     });
-    let warnings = bench.status().environment.unwrap().warnings;
+    let status = bench.status();
+    assert_eq!(
+        status.policies_status[0].status[0].unavailable,
+        ["open events cannot be seen on this host: no hook"]
+    );
+    let warnings = status.environment.unwrap().warnings;
     assert!(
         warnings.iter().any(|line| line.contains("reduced mode")
             && line.contains("no hook")

@@ -138,10 +138,11 @@ impl VariableStore {
         }
     }
 
-    /// Whether any inherited variable has a value, so that [`Self::retain_processes`] has something to do.
-    pub fn has_inherited(&self) -> bool {
-        let inherited = |slot: &Slot| slot.def.inherited && !slot.is_empty();
-        self.slots.iter().any(inherited)
+    /// Whether any process has a variable, so that [`Self::retain_processes`] has something to do.
+    pub fn has_processes(&self) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.def.scope == VariableScopeKind::Process && !slot.is_empty())
     }
 
     /// Removes the values of processes that are neither alive nor an ancestor of one that is. To be called now and then.

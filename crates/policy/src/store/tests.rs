@@ -258,7 +258,7 @@ fn inheritance() {
     let values = store.bind(&process(4, &[2, 1]), 5 * SECOND).values();
     assert_eq!(values.process, [("key".to_owned(), text("shell"))]);
     // The shell is gone, its child lives on with the value.
-    assert!(store.has_inherited());
+    assert!(store.has_processes());
     store.process_ended(2);
     assert_eq!(
         read(&mut store, &process(4, &[2, 1]), 5 * SECOND, 0),
