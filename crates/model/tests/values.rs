@@ -1,7 +1,10 @@
 //! Events made of values.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use atalaya_model::{ValueEvent, schema};
+mod common;
+
+use atalaya_model::json::{AgentContext, RuleContext, to_value};
+use atalaya_model::{Event, ValueEvent, schema};
 use atalaya_secl::model::{EventView, OwnedValue, Schema, Value};
 use serde_json::json;
 
@@ -261,5 +264,67 @@ fn every_field_takes_its_value_and_gives_it_back() {
         if !field.list {
             assert_eq!(read, value, "{name}");
         }
+    }
+}
+
+/// What an event does not say, by the part of the field's name.
+const UNSAID: [&str; 16] = [
+    ".sid",
+    "mntns",
+    "netns",
+    ".envp",
+    ".cgroup.version",
+    ".cgroup.created_at",
+    ".cgroup.file.",
+    "event.hostname",
+    "event.service",
+    ".args",
+    ".argv",
+    ".retval",
+    "heartbeat.sequence",
+    "event.source",
+    ".is_exec",
+    "utimes.file.modification_time",
+];
+
+#[test]
+fn events_that_were_written_are_read_again() {
+    let agent = AgentContext::default();
+    let rule = RuleContext {
+        rule_id: "x",
+        ..RuleContext::default()
+    };
+    for event in common::full_events().iter().chain(&common::empty_events()) {
+        let written = to_value(event, &rule, &agent);
+        let read = ValueEvent::from_document(&written).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(read.event_type(), event.event_type());
+        let (mut compared, mut wrong) = (0, Vec::new());
+        for entry in schema().entries() {
+            let name = entry.spec.name.as_str();
+            if UNSAID.iter().any(|part| name.contains(part)) {
+                continue;
+            }
+            let id = schema().id(name).unwrap();
+            let value = |of: &dyn EventView| -> Option<OwnedValue> {
+                match entry.iterator {
+                    Some(_) => of.get_at(id, 0).map(Into::into),
+                    None => Some(of.get(id).into()),
+                }
+            };
+            let (was, is) = (value(event as &Event), value(&read));
+            if is != was {
+                wrong.push(format!(
+                    "{name} of {}: {is:?}, not {was:?}",
+                    event.event_type()
+                ));
+            }
+            compared += 1;
+        }
+        assert!(compared > 1000, "{compared}");
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_eq!(
+            read.ancestor_pids().len(),
+            event.process.ancestors().count()
+        );
     }
 }

@@ -21,8 +21,11 @@
 //! | `….argv` | `….args_flags`, `….args_options` |
 //! | `….envp` | `….envs`, with the values that are kept by default |
 //! | `x` | `x.length`, `x.root_domain`, where there are such fields |
+//!
+//! An event as the agent wrote it to its output will do as well; it tells less than the rule saw.
 
 mod derive;
+mod emitted;
 mod read;
 
 use std::collections::{BTreeMap, HashMap};
@@ -80,13 +83,16 @@ pub struct ValueEvent {
 }
 
 impl ValueEvent {
-    /// The event that a document of the reference's form tells of: `{"type": …, "values": {…}}`.
+    /// The event that a document tells of: `{"type": …, "values": {…}}`, or an event as the agent wrote it.
     pub fn from_document(document: &serde_json::Value) -> Result<Self, ValueError> {
         let missing = |key: &str| {
             let form =
                 r#"an event is {"type": "open", "values": {"open.file.path": "/etc/passwd"}}"#;
             ValueError::new(key, format!("an event needs `{key}`")).help(Some(form.to_owned()))
         };
+        if let Some((event_type, values)) = emitted::read(document) {
+            return Self::from_values(&event_type, &values);
+        }
         let event_type = document["type"].as_str().ok_or_else(|| missing("type"))?;
         match &document["values"] {
             serde_json::Value::Object(values) => Self::from_values(event_type, values),

@@ -65,7 +65,12 @@ fn scalar(name: &str, json: &Value, ty: Type) -> Result<OwnedValue, ValueError> 
 fn constants_of(name: &str, text: &str) -> Result<i64, ValueError> {
     let mut bits = 0;
     for constant in text.split('|').map(str::trim) {
-        let Some(Constant::Int(value)) = constants::lookup(constant) else {
+        let bit = || i64::from_str_radix(constant.strip_prefix("0x")?, 16).ok();
+        let named = match constants::lookup(constant) {
+            Some(Constant::Int(value)) => Some(value),
+            _ => bit(),
+        };
+        let Some(value) = named else {
             let message = format!("`{name}` is a number, and `{constant}` is no constant");
             return Err(ValueError::new(name, message));
         };
