@@ -145,14 +145,24 @@ pub(crate) fn version_matches(constraint: &str, agent: &Version) -> Result<bool,
     let mut any = false;
     for alternative in constraint.split("||") {
         let mut all = true;
-        for (operator, version) in comparators(alternative)? {
+        // `7.50 - 7.60`: from one to the other, both included.
+        let found = match alternative.split_once(" - ") {
+            Some((from, to)) => vec![(">=", from.trim()), ("<=", to.trim())],
+            None => comparators(alternative)?,
+        };
+        for (operator, version) in found {
             let (operator, negate) = match operator {
                 "" => ("=", false),
+                "=>" => (">=", false),
+                "=<" => ("<=", false),
                 "!=" => ("=", true),
                 "~>" => ("~", false),
                 other => (other, false),
             };
             let version = version.strip_prefix('v').unwrap_or(version);
+            if matches!(version, "*" | "x" | "X") {
+                continue;
+            }
             let requirement = VersionReq::parse(&format!("{operator}{version}"))
                 .map_err(|error| format!("invalid agent_version `{constraint}`: {error}"))?;
             all &= requirement.matches(&agent) != negate;
@@ -208,6 +218,20 @@ mod tests {
             ("<7.0 || >7.60", true),
             ("^7.1", true),
             ("~> 7.67", false),
+            ("~7.68.1", true),
+            ("7.x", true),
+            ("7.67.x", false),
+            ("=7.68.*", true),
+            ("*", true),
+            ("7.60 - 7.68", true),
+            ("7.60 - 7.67", false),
+            ("8 - 9 || 7.68.2", true),
+            ("=>7.68, =<7.68.2", true),
+            (">7.68", false),
+            (">7.68.1", true),
+            ("<=7.68", true),
+            (">= v7.68.2", true),
+            (">= 7.68.2-rc.1", true),
         ] {
             assert_eq!(
                 version_matches(constraint, &agent),
@@ -215,7 +239,7 @@ mod tests {
                 "{constraint}"
             );
         }
-        for constraint in ["", ">=", "seven", ">= 7.x.y.z"] {
+        for constraint in ["", ">=", "seven", ">= 7.x.y.z", "7 - ", ">= 7 || ", ">>7"] {
             assert!(version_matches(constraint, &agent).is_err(), "{constraint}");
         }
     }

@@ -39,6 +39,7 @@ pub use approvers::Approvers;
 pub use atalaya_secl::Scratch;
 pub use diff::{Failure, RuleChange, RuleSetDiff};
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
+pub use lint::LINT_CODES;
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
 pub use report::{
     Counts, FilterType, Lint, LoadError, LoadReport, MacroReport, PolicyReport, RuleReport, Status,

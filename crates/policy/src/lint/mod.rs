@@ -21,6 +21,28 @@ mod ranges;
 mod rule;
 mod words;
 
+/// The codes of all lints.
+pub const LINT_CODES: [&str; 18] = [
+    "mixed-logical",
+    "constant-condition",
+    "duplicate-term",
+    "never-matches",
+    "always-matches",
+    "unsatisfiable",
+    "over-broad",
+    "no-kernel-filter",
+    "duplicate-rule",
+    "ignored-definition",
+    "not-disabled",
+    "unused-macro",
+    "unread-variable",
+    "unset-variable",
+    "useless-limit",
+    "legacy-name",
+    "plain-regexp",
+    "plain-pattern",
+];
+
 /// The notes of one load.
 #[derive(Default)]
 pub(crate) struct Notes {
