@@ -14,6 +14,7 @@ mod action;
 mod approvers;
 mod diff;
 mod document;
+mod explain;
 mod filter;
 mod fim;
 mod limiter;
@@ -38,6 +39,7 @@ pub use action::{
 pub use approvers::Approvers;
 pub use atalaya_secl::Scratch;
 pub use diff::{Failure, RuleChange, RuleSetDiff};
+pub use explain::{Explanation, IndexKey, TermCost};
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use lint::LINT_CODES;
 pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};

@@ -66,6 +66,7 @@ pub(crate) enum Source {
     },
     Variable {
         id: VariableId,
+        name: Label,
         ty: Type,
         many: bool,
     },
@@ -132,6 +133,22 @@ impl Source {
                 .iter()
                 .any(|part| matches!(part, Part::Source(source) if source.is_volatile())),
             Self::Field { .. } | Self::IterLength(_) | Self::Texts(_) => false,
+        }
+    }
+
+    /// Adds the names of the variables that it reads.
+    pub(crate) fn variable_names(&self, names: &mut Vec<String>) {
+        match self {
+            Self::Variable { name, .. } => names.push(name.0.clone()),
+            Self::Length(inner) | Self::RootDomain(inner) => inner.variable_names(names),
+            Self::Format(parts) => {
+                for part in parts {
+                    if let Part::Source(source) = part {
+                        source.variable_names(names);
+                    }
+                }
+            }
+            Self::Field { .. } | Self::Uuid | Self::IterLength(_) | Self::Texts(_) => {}
         }
     }
 
@@ -208,7 +225,9 @@ impl Source {
             } => (0..cx.event.iter_len(*iter))
                 .map_while(|at| cx.event.get_at(*id, at))
                 .any(|value| any_item(&value, *index, test)),
-            Self::Variable { id, ty, many } => any_item(&variable(cx, *id, *ty, *many), None, test),
+            Self::Variable { id, ty, many, .. } => {
+                any_item(&variable(cx, *id, *ty, *many), None, test)
+            }
             Self::Uuid => test(Item::Str(&cx.context.variables.uuid4())),
             Self::IterLength(iter) => test(Item::Int(to_int(cx.event.iter_len(*iter)))),
             Self::Length(inner) => inner.any_value(cx, &mut |value| test(Item::Int(length(value)))),
@@ -244,7 +263,7 @@ impl Source {
             } => (0..cx.event.iter_len(*iter))
                 .map_while(|at| cx.event.get_at(*id, at))
                 .any(|value| test(&value)),
-            Self::Variable { id, ty, many } => test(&variable(cx, *id, *ty, *many)),
+            Self::Variable { id, ty, many, .. } => test(&variable(cx, *id, *ty, *many)),
             _ => self.any(cx, &mut |item| match item {
                 Item::Str(text) => test(&Value::Str(text.into())),
                 _ => false,

@@ -130,6 +130,7 @@ impl Checker<'_> {
             _ => match checker.scope.variables.variable(name) {
                 Some(info) => Ok(Some(Source::Variable {
                     id: info.id,
+                    name: Label(name.to_owned()),
                     ty: info.ty,
                     many: info.list,
                 })),

@@ -66,6 +66,31 @@ pub(crate) fn necessary(pred: &Pred, event: Option<&str>) -> Necessary {
     }
 }
 
+/// The smallest part of the expression because of which nothing is known; `None` where something is.
+pub(crate) fn defeat(pred: &Pred, event: Option<&str>) -> Option<String> {
+    if necessary(pred, event) != Necessary::Unknown {
+        return None;
+    }
+    let Some(event) = event.filter(|event| FILE_EVENTS.contains(event)) else {
+        return Some(format!(
+            "the kernel does not filter {} events",
+            event.unwrap_or("such")
+        ));
+    };
+    let mut part = pred;
+    // Each term of a conjunction would have to say something; one of a disjunction that says nothing is enough.
+    while let Pred::Or(terms) = part {
+        match terms
+            .iter()
+            .find(|term| Extract { event }.conditions(term).is_none())
+        {
+            Some(term) => part = term,
+            None => break,
+        }
+    }
+    Some(part.to_string())
+}
+
 struct Extract<'a> {
     event: &'a str,
 }

@@ -330,6 +330,11 @@ impl Matcher {
         self.0.form.matches(text)
     }
 
+    /// What one comparison is thought to take, in nanoseconds.
+    pub(crate) fn estimate_ns(&self) -> u32 {
+        self.0.form.estimate_ns()
+    }
+
     /// The literals that it was made of.
     pub(crate) fn literals(&self) -> &[Literal] {
         &self.0.literals
@@ -411,6 +416,21 @@ impl Form {
                 exact.contains(text) || others.iter().any(|other| other.matches(text))
             }
             Self::Fold(inner) => in_lower_case(text, |text| inner.matches(text)),
+        }
+    }
+
+    fn estimate_ns(&self) -> u32 {
+        match self {
+            Self::Equal(_) => 3,
+            Self::Star(_) => 8,
+            Self::Glob(_) => 10,
+            Self::Regex(_) => 80,
+            Self::Set(exact, others) => others
+                .iter()
+                .fold(if exact.is_empty() { 0 } else { 10 }, |sum: u32, other| {
+                    sum.saturating_add(other.estimate_ns())
+                }),
+            Self::Fold(inner) => inner.estimate_ns().saturating_add(10),
         }
     }
 

@@ -125,7 +125,7 @@ fn list(f: &mut fmt::Formatter<'_>, items: &[Expr]) -> fmt::Result {
 }
 
 /// In the largest unit that is exact.
-fn duration(f: &mut fmt::Formatter<'_>, nanos: i64) -> fmt::Result {
+pub(crate) fn duration(f: &mut fmt::Formatter<'_>, nanos: i64) -> fmt::Result {
     const UNITS: [(&str, i64); 4] = [
         ("h", 3_600_000_000_000),
         ("m", 60_000_000_000),

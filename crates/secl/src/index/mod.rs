@@ -21,6 +21,7 @@ use graph::{Builder, Graph};
 use slot::Slots;
 
 pub use scratch::{Effort, Scratch};
+pub use slot::KeyCondition;
 
 /// The rules of one event type, ready to be evaluated together.
 #[derive(Debug, Default)]
@@ -67,6 +68,14 @@ impl RuleIndex {
             slots: slots.finish(),
             always,
         }
+    }
+
+    /// What the index asks of an event before the rule is evaluated: one of these must hold. `None` where the rule is evaluated
+    /// for each event; empty where it never matches.
+    pub fn key(&self, rule: usize) -> Option<Vec<KeyCondition>> {
+        let always = self.always.get(rule / 64)? >> (rule % 64) & 1 == 1;
+        let rule = u32::try_from(rule).ok()?;
+        (!always).then(|| self.slots.conditions(rule))
     }
 
     /// Begins an evaluation: finds the rules that can match. [`Self::next_match`] tells which do.

@@ -143,3 +143,50 @@ impl Slots {
         }
     }
 }
+
+/// What the index looks at for a rule: any of these values of this field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyCondition {
+    /// The field.
+    pub field: String,
+    /// What it must be or have.
+    pub values: Vec<String>,
+}
+
+impl Slots {
+    /// What leads to the rule.
+    pub(super) fn conditions(&self, rule: u32) -> Vec<KeyCondition> {
+        let mut all = Vec::new();
+        let mut add = |field: String, mut values: Vec<String>| {
+            values.sort();
+            if !values.is_empty() {
+                all.push(KeyCondition { field, values });
+            }
+        };
+        for (source, index) in &self.texts {
+            add(source.to_string(), index.conditions(rule));
+        }
+        for (num, index) in &self.ints {
+            let equal = index
+                .equal
+                .iter()
+                .filter(|(_, rules)| rules.contains(&rule));
+            let masks = index
+                .masks
+                .iter()
+                .filter(|(_, rules)| rules.contains(&rule));
+            let values = equal.map(|(value, _)| format!("== {value}"));
+            let values = values.chain(masks.map(|(mask, _)| match mask {
+                -1 => "!= 0".to_owned(),
+                mask => format!("& {mask:#x} != 0"),
+            }));
+            add(num.to_string(), values.collect());
+        }
+        for (source, index) in &self.bools {
+            let yes = index.yes.contains(&rule).then(|| "true".to_owned());
+            let no = index.no.contains(&rule).then(|| "false".to_owned());
+            add(source.to_string(), yes.into_iter().chain(no).collect());
+        }
+        all
+    }
+}

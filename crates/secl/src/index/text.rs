@@ -18,7 +18,7 @@ pub(super) struct TextIndex {
     starts: Affixes,
     /// Ends, spelled backwards.
     ends: Affixes,
-    inside: Option<(AhoCorasick, Vec<Rules>)>,
+    inside: Option<(AhoCorasick, Vec<(String, Rules)>)>,
     not_empty: Rules,
     /// Whatever the text.
     any: Rules,
@@ -61,15 +61,21 @@ impl Builder {
             ..TextIndex::default()
         };
         if !self.inside.is_empty() {
-            let (needles, rules): (Vec<String>, Vec<Rules>) = self
+            let inside: Vec<(String, Rules)> = self
                 .inside
                 .into_iter()
                 .map(|(text, rules)| (text, rules.into()))
-                .unzip();
-            match AhoCorasick::new(&needles) {
-                Ok(automaton) => index.inside = Some((automaton, rules)),
+                .collect();
+            match AhoCorasick::new(inside.iter().map(|(text, _)| text)) {
+                Ok(automaton) => index.inside = Some((automaton, inside)),
                 // More states than there are numbers for: the rules are evaluated each time.
-                Err(_) => index.any = rules.concat().into(),
+                Err(_) => {
+                    index.any = inside
+                        .iter()
+                        .flat_map(|(_, rules)| &**rules)
+                        .copied()
+                        .collect();
+                }
             }
         }
         index
@@ -92,11 +98,44 @@ impl TextIndex {
         self.ends.find(text.as_bytes(), scratch);
         if let Some((automaton, rules)) = &self.inside {
             for found in automaton.find_overlapping_iter(text) {
-                if let Some(rules) = rules.get(found.pattern().as_usize()) {
+                if let Some((_, rules)) = rules.get(found.pattern().as_usize()) {
                     scratch.set(rules);
                 }
             }
         }
+    }
+}
+
+impl TextIndex {
+    /// What leads to the rule.
+    pub(super) fn conditions(&self, rule: u32) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut add = |rules: &Rules, text: &dyn Fn() -> String| {
+            if rules.contains(&rule) {
+                all.push(text());
+            }
+        };
+        for (text, rules) in &self.equal.map {
+            add(rules, &|| format!("== \"{text}\""));
+        }
+        for (text, rules) in &self.names.map {
+            add(rules, &|| format!("last element \"{text}\""));
+        }
+        for affix in &self.starts.sorted {
+            let text = String::from_utf8_lossy(&affix.text);
+            add(&affix.rules, &|| format!("begins with \"{text}\""));
+        }
+        for affix in &self.ends.sorted {
+            let text: Vec<u8> = affix.text.iter().rev().copied().collect();
+            let text = String::from_utf8_lossy(&text);
+            add(&affix.rules, &|| format!("ends with \"{text}\""));
+        }
+        for (text, rules) in self.inside.iter().flat_map(|(_, inside)| inside) {
+            add(rules, &|| format!("contains \"{text}\""));
+        }
+        add(&self.not_empty, &|| "!= \"\"".to_owned());
+        add(&self.any, &|| "any".to_owned());
+        all
     }
 }
 
