@@ -208,6 +208,46 @@ fn secret(program: &str) -> String {
 }
 
 #[test]
+fn eval_takes_an_event_as_it_was_written() {
+    let world = World::new(&[]);
+    let event = json!({
+        "agent": {"rule_id": "x"},
+        "title": "x",
+        "evt": {"name": "open", "category": "File Activity", "outcome": "Refused"},
+        "date": "2024-05-01T00:00:00.000000001Z",
+        "file": {"path": "/etc/shadow", "flags": ["O_WRONLY", "O_CREAT"], "uid": 0, "gid": 0},
+        "process": {
+            "pid": 7, "comm": "cat", "args": ["/etc/shadow"], "credentials": {"uid": 1000},
+            "executable": {"path": "/usr/bin/cat"},
+            "ancestors": [{"pid": 5, "comm": "bash"}, {"pid": 1, "executable": {"path": "/sbin/init"}}],
+        },
+    });
+    for (expression, expected) in [
+        (
+            "open.file.name == \"shadow\" && open.flags & O_CREAT > 0 && open.retval == EACCES && process.uid == 1000",
+            true,
+        ),
+        (
+            "open.file.path == \"/etc/shadow\" && process.ancestors[A].pid == 1 && process.ancestors[A].file.name == \"init\"",
+            true,
+        ),
+        (
+            "open.file.path == \"/etc/shadow\" && process.ancestors.comm == \"sshd\"",
+            false,
+        ),
+    ] {
+        let args = ["eval", "--event-file", "-", "--expression", expression];
+        let (code, report) = world.json(&args, &event.to_string());
+        assert_eq!(
+            (code, &report["Succeeded"]),
+            (0, &json!(expected)),
+            "{report:#}"
+        );
+        assert_eq!(report["Event"]["type"], "open");
+    }
+}
+
+#[test]
 fn eval_reports_as_the_reference_does() {
     let world = World::new(&[("mine.policy", POLICY)]);
     let eval = ["eval", "--event-file", "-", "mine.policy"];

@@ -90,7 +90,7 @@ impl ValueEvent {
                 r#"an event is {"type": "open", "values": {"open.file.path": "/etc/passwd"}}"#;
             ValueError::new(key, format!("an event needs `{key}`")).help(Some(form.to_owned()))
         };
-        if let Some((event_type, values)) = emitted::read(document) {
+        if let Some((event_type, values)) = Self::written(document) {
             return Self::from_values(&event_type, &values);
         }
         let event_type = document["type"].as_str().ok_or_else(|| missing("type"))?;
@@ -99,6 +99,14 @@ impl ValueEvent {
             serde_json::Value::Null => Self::from_values(event_type, &Map::new()),
             _ => Err(missing("values")),
         }
+    }
+
+    /// The type and the values of an event as the agent wrote it; `None` for a document of another form.
+    #[must_use]
+    pub fn written(
+        document: &serde_json::Value,
+    ) -> Option<(String, Map<String, serde_json::Value>)> {
+        emitted::read(document)
     }
 
     /// An event of this type with these fields. `now`, which is no field, is the time (ns since the epoch) that ages are

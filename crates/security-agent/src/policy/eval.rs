@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use atalaya_api::sanitize_json;
 use atalaya_config::Config;
+use atalaya_model::ValueEvent;
 use atalaya_policy::{InternalPolicy, Rule, RuleSet, Scratch, VariableStore};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::lines;
 use super::load::{Files, LoadedFiles};
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     /// The type of the event, where the event file has none
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
-    /// The event as JSON; `-` is standard input
+    /// The event as JSON, `{"type": …, "values": {…}}` or as the agent wrote it; `-` is standard input
     #[arg(long, value_name = "FILE")]
     event_file: PathBuf,
     /// What each part of the expression was worth
@@ -100,11 +101,16 @@ fn read_event(path: &Path) -> Result<Value> {
         "the event file {name} is larger than {} MiB",
         MAX_FILE >> 20
     );
-    serde_json::from_slice(&bytes).with_context(|| {
+    let document: Value = serde_json::from_slice(&bytes).with_context(|| {
         format!(
             "the event file {name} is not JSON such as {}",
             r#"{"type": "open", "values": {"open.file.path": "/etc/passwd"}}"#
         )
+    })?;
+    // An event that the agent wrote to its output, with what can be told of it.
+    Ok(match ValueEvent::written(&document) {
+        Some((event_type, values)) => json!({"type": event_type, "values": values}),
+        None => document,
     })
 }
 
