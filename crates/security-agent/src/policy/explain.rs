@@ -72,6 +72,7 @@ struct Kernel {
 #[derive(Serialize)]
 struct Live {
     matches: u64,
+    rate_limited: u64,
 }
 
 /// Explains a rule.
@@ -177,9 +178,16 @@ async fn live(socket: &Path, id: &str) -> Option<Live> {
         let rules = policies.into_iter().flat_map(|policy| policy.status);
         let mut rules = rules.filter(|rule| rule.id == id).peekable();
         rules.peek()?;
-        Some(rules.fold(Live { matches: 0 }, |sum, rule| Live {
-            matches: sum.matches + rule.matches,
-        }))
+        Some(rules.fold(
+            Live {
+                matches: 0,
+                rate_limited: 0,
+            },
+            |sum, rule| Live {
+                matches: sum.matches + rule.matches,
+                rate_limited: sum.rate_limited + rule.rate_limited,
+            },
+        ))
     };
     tokio::time::timeout(Duration::from_secs(2), asked)
         .await
@@ -213,7 +221,11 @@ fn text(explained: &Explained<'_>) -> String {
     );
     match &explained.live {
         Some(live) => {
-            let _ = writeln!(text, "\nIn system-probe: matched {} times", live.matches);
+            let _ = writeln!(
+                text,
+                "\nIn system-probe: matched {} times, {} of them kept back by its rate limit",
+                live.matches, live.rate_limited
+            );
         }
         None => {
             text.push_str("\nsystem-probe does not run, or has no such rule: nothing was counted\n")
