@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use atalaya_model::capture::{CaptureKind, Loss};
 use atalaya_model::json::{AgentContext, CustomEvent, Heartbeat, LostEvents, LostIn};
 use atalaya_model::{Context, Event, EventData};
-use atalaya_policy::{Rule, VariableStore};
+use atalaya_policy::{Rule, Texts, VariableStore};
 use atalaya_resolvers::{ProcessTree, Snapshot, UserTables, cgroup, clock};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
@@ -233,8 +233,15 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let (stopper, stop) = bounded(0);
         let shared = Arc::new(new_shared(options, source, stop));
+        let watched = (shared.options.watch_policies)
+            .and_then(|quiet| Some((watch::begin(&shared.options.policies_dir)?, quiet)));
         let loaded = {
-            let mut loaded = Loaded::read(&shared.options, shared.self_test.policy(), 1);
+            let mut loaded = Loaded::read(
+                &shared.options,
+                shared.self_test.policy(),
+                1,
+                Texts::default(),
+            );
             let mut source = shared.source();
             let source = source.as_mut().ok_or(EngineError::Stopping)?;
             loaded.applied = source.apply(&loaded.interest)?;
@@ -266,9 +273,11 @@ impl Engine {
                 hashing::send_all(&sender, &pending);
             })?;
         }
-        if let Some(quiet) = shared.options.watch_policies {
+        if let Some((watched, quiet)) = watched {
             let watcher = Arc::clone(&shared);
-            engine.spawn("policy-watch", move || watch::watch(&watcher, quiet))?;
+            engine.spawn("policy-watch", move || {
+                watch::watch(&watcher, watched, quiet);
+            })?;
         }
         let housekeeper = Arc::clone(&shared);
         engine.spawn("housekeeping", move || keep_house(&housekeeper))?;

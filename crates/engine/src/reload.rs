@@ -32,7 +32,12 @@ impl Shared {
         let mut guard = self.source();
         let source = guard.as_mut().ok_or(EngineError::Stopping)?;
         let old = self.rules.load_full();
-        let mut loaded = Loaded::read(&self.options, self.self_test.policy(), old.generation + 1);
+        let mut loaded = Loaded::read(
+            &self.options,
+            self.self_test.policy(),
+            old.generation + 1,
+            old.ruleset.texts().clone(),
+        );
         if let Some(why) = fails_as_a_whole(&old, &loaded) {
             return Err(EngineError::Policies(why));
         }

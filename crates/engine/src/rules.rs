@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind};
-use atalaya_policy::{InternalPolicy, LoadOptions, LoadReport, Rule, RuleSet, Status};
+use atalaya_policy::{InternalPolicy, LoadOptions, LoadReport, Rule, RuleSet, Status, Texts};
 
 use crate::options::EngineOptions;
 use crate::source::{ApplyReport, Interest};
@@ -36,11 +36,13 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads and compiles the policies. Never fails: see the report.
+    /// Reads and compiles the policies. Never fails: see the report. Of a file that is no policy any more, the `earlier` text
+    /// counts.
     pub(crate) fn read(
         options: &EngineOptions,
         self_test: Option<InternalPolicy>,
         generation: u64,
+        earlier: Texts,
     ) -> Self {
         let mut internal = vec![pulse::policy()];
         internal.extend(self_test);
@@ -49,6 +51,7 @@ impl Loaded {
             &LoadOptions {
                 policies_dir: Some(options.policies_dir.clone()),
                 internal,
+                earlier,
                 host: options.host.clone(),
                 agent_version: options.agent_version.clone(),
                 ..LoadOptions::default()

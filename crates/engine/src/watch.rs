@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
@@ -15,20 +15,22 @@ const TICK: Duration = Duration::from_secs(1);
 /// Changes that never end are not waited for any longer than so many times the usual.
 const MOST: u32 = 12;
 
-/// Reads the policies again when their directory has changed and then kept still for `quiet`. Until the engine stops.
-pub(crate) fn watch(shared: &Shared, quiet: Duration) {
-    let dir = &shared.options.policies_dir;
-    let mut watch = match Watch::new(dir) {
-        Ok(watch) => watch,
-        Err(error) => {
+/// Begins to watch the directory of the policies. Before they are read: a change while they are must not be missed.
+pub(crate) fn begin(dir: &Path) -> Option<Watch> {
+    Watch::new(dir)
+        .inspect_err(|error| {
             tracing::warn!(
                 %error,
                 dir = %dir.display(),
                 "cannot watch the policies: changes count after SIGHUP or `runtime policy reload` only"
             );
-            return;
-        }
-    };
+        })
+        .ok()
+}
+
+/// Reads the policies again when their directory has changed and then kept still for `quiet`. Until the engine stops.
+pub(crate) fn watch(shared: &Shared, mut watch: Watch, quiet: Duration) {
+    let dir = &shared.options.policies_dir;
     // The first change of a series, and the last.
     let mut changes: Option<(Instant, Instant)> = None;
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(TICK.min(quiet)) {
@@ -51,17 +53,17 @@ pub(crate) fn watch(shared: &Shared, quiet: Duration) {
 }
 
 /// An inotify watch of a directory.
-struct Watch<'a> {
-    dir: &'a Path,
+pub(crate) struct Watch {
+    dir: PathBuf,
     fd: OwnedFd,
     /// Whether the directory is watched; not while it is gone.
     is_set: bool,
 }
 
-impl<'a> Watch<'a> {
-    fn new(dir: &'a Path) -> rustix::io::Result<Self> {
+impl Watch {
+    fn new(dir: &Path) -> rustix::io::Result<Self> {
         let mut watch = Self {
-            dir,
+            dir: dir.to_owned(),
             fd: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             is_set: false,
         };
@@ -80,7 +82,7 @@ impl<'a> Watch<'a> {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        inotify::add_watch(&self.fd, self.dir, flags)?;
+        inotify::add_watch(&self.fd, &self.dir, flags)?;
         self.is_set = true;
         Ok(())
     }

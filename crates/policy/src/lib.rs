@@ -42,7 +42,7 @@ pub use diff::{Failure, RuleChange, RuleSetDiff};
 pub use explain::{Explanation, IndexKey, TermCost};
 pub use limiter::{Bucket, DEFAULT_BURST, DEFAULT_PERIOD, MAX_TOKENS, RateLimiter};
 pub use lint::LINT_CODES;
-pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions};
+pub use options::{EMULATED_AGENT_VERSION, HostFacts, InternalPolicy, LoadOptions, Texts};
 pub use report::{
     Counts, FilterType, Lint, LoadError, LoadReport, MacroReport, PolicyReport, RuleReport, Status,
 };

@@ -1,7 +1,11 @@
 //! What a load starts from: where the policies are, and what is known of this host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The texts of policy files by path.
+pub type Texts = BTreeMap<PathBuf, Arc<str>>;
 
 /// What [`crate::RuleSet::load`] reads.
 #[derive(Debug, Clone)]
@@ -14,6 +18,9 @@ pub struct LoadOptions {
     /// More policy files, whatever their extension, and directories of `*.policy` files; read in this order after
     /// `policies_dir`.
     pub paths: Vec<PathBuf>,
+    /// Texts of files from an earlier load ([`crate::RuleSet::texts`]): where a file is there but cannot be read as a policy at
+    /// all, the earlier text counts on.
+    pub earlier: Texts,
     /// Policies that the agent itself brings (self-test, heartbeat). They come after the directory's.
     pub internal: Vec<InternalPolicy>,
     /// What `filters` are evaluated against.
@@ -36,6 +43,7 @@ impl Default for LoadOptions {
             remote: Vec::new(),
             policies_dir: None,
             paths: Vec::new(),
+            earlier: Texts::default(),
             internal: Vec::new(),
             host: HostFacts::default(),
             agent_version: EMULATED_AGENT_VERSION,

@@ -6,7 +6,7 @@ use atalaya_secl::model::{EventView, FieldInfo, Schema};
 use atalaya_secl::{EvalContext, RuleIndex, Scratch, Variables};
 
 use crate::variable::{VariableDef, VariableTable};
-use crate::{Approvers, LoadOptions, LoadReport, Rule};
+use crate::{Approvers, LoadOptions, LoadReport, Rule, Texts};
 
 /// The rules in force, in buckets by event type. Immutable: a reload makes another one.
 #[derive(Debug, Default)]
@@ -19,6 +19,7 @@ pub struct RuleSet {
     pub(crate) variables: VariableTable,
     /// What each macro says, for comparison with another load.
     pub(crate) macros: BTreeMap<String, String>,
+    pub(crate) texts: Texts,
 }
 
 impl RuleSet {
@@ -72,6 +73,11 @@ impl RuleSet {
     /// The variables that the rules set; a [`atalaya_secl::VariableId`] is an index into them.
     pub fn variables(&self) -> &[VariableDef] {
         &self.variables.defs
+    }
+
+    /// The texts of the files that the rules are from, for [`LoadOptions::earlier`] of the next load.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// The rule with this id.

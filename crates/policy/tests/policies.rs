@@ -147,6 +147,51 @@ fn files_and_directories_by_name() {
 }
 
 #[test]
+fn a_file_that_is_no_policy_any_more_keeps_its_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.policy");
+    let rule =
+        |id: &str| format!("rules:\n  - id: {id}\n    expression: open.file.path == \"/x\"\n");
+    let load = |earlier: &RuleSet| {
+        let options = LoadOptions {
+            policies_dir: Some(dir.path().to_owned()),
+            earlier: earlier.texts().clone(),
+            ..LoadOptions::default()
+        };
+        RuleSet::load(&World, &options)
+    };
+    let ids = |rules: &RuleSet| -> Vec<String> {
+        rules.rules().iter().map(|rule| rule.id.clone()).collect()
+    };
+    std::fs::write(&path, rule("one")).unwrap();
+    let (mut rules, _) = load(&RuleSet::default());
+    // However often it is read again.
+    for broken in ["rules: [\n", "rules: [\n", "just text\n", "\u{0}\u{1}"] {
+        std::fs::write(&path, broken).unwrap();
+        let (new, report) = load(&rules);
+        assert_eq!(ids(&new), ["one"], "{broken:?}");
+        let errors = errors(&report);
+        assert!(
+            errors.len() == 1 && errors[0].contains("stay in force"),
+            "{errors:?}"
+        );
+        assert_eq!(report.policies[0].status, Status::PartiallyLoaded);
+        rules = new;
+    }
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert_eq!(ids(&load(&rules).0), ["one"], "no text");
+    // One bad rule is no broken file: the others are what is meant now.
+    std::fs::write(&path, rule("two") + "  - id: bad\n    expression: x ==\n").unwrap();
+    rules = load(&rules).0;
+    assert_eq!(ids(&rules), ["two"]);
+    // An empty policy, and one that is gone, are meant so.
+    std::fs::write(&path, "rules: []\n").unwrap();
+    assert!(ids(&load(&rules).0).is_empty());
+    std::fs::remove_file(&path).unwrap();
+    assert!(ids(&load(&rules).0).is_empty());
+}
+
+#[test]
 fn odd_files() {
     let (_, report) = load(&[
         ("empty.policy", ""),

@@ -36,6 +36,13 @@ pub(crate) struct Document {
     pub(crate) errors: Vec<LoadError>,
 }
 
+impl Document {
+    /// Whether nothing in it can be used.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.rules.is_empty() && self.macros.is_empty()
+    }
+}
+
 /// What rules and macros have in common.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Common {

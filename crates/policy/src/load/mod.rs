@@ -1,6 +1,7 @@
 //! Definitions → rules in force: filter, merge, compile, order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use atalaya_secl::MacroSet;
 use atalaya_secl::model::Schema;
@@ -24,6 +25,11 @@ mod unavailable;
 pub(crate) fn load(schema: &dyn Schema, options: &LoadOptions) -> (RuleSet, LoadReport) {
     let mut report = LoadReport::default();
     let mut policies = read_all(options, &mut report);
+    let texts = policies
+        .iter()
+        .filter(|policy| !policy.document.is_nothing())
+        .filter_map(|policy| Some((policy.path.clone()?, Arc::from(policy.text.as_str()))))
+        .collect();
     let mut notes = Notes::new(&policies);
     // The agent's own ids are its own, though its policies are read last.
     let internal_first = |policy: &Policy| !policy.info.internal;
@@ -43,7 +49,10 @@ pub(crate) fn load(schema: &dyn Schema, options: &LoadOptions) -> (RuleSet, Load
         macros: MacroSet::default(),
         macro_texts: BTreeMap::new(),
         captured: FxHashMap::default(),
-        set: RuleSet::default(),
+        set: RuleSet {
+            texts,
+            ..RuleSet::default()
+        },
     };
     loader.declare_variables(&mut merged);
     loader.define_macros(merged_macros);

@@ -19,6 +19,8 @@ pub(crate) struct Policy {
     pub(crate) info: Arc<PolicyInfo>,
     /// How errors name it: the path, or the internal name.
     pub(crate) file_name: String,
+    /// The file, if it is one.
+    pub(crate) path: Option<PathBuf>,
     pub(crate) text: String,
     pub(crate) document: Document,
     /// The position of its report.
@@ -48,7 +50,7 @@ pub(crate) fn read_all(options: &LoadOptions, report: &mut LoadReport) -> Vec<Po
     let mut policies = Vec::new();
     let mut default: Option<(String, String)> = None;
     for candidate in candidates(options, report) {
-        policies.extend(read_one(candidate, &mut default, report));
+        policies.extend(read_one(candidate, options, &mut default, report));
     }
     // The default policy comes first, wherever it is from.
     policies.sort_by_key(|policy: &Policy| !policy.info.is_default);
@@ -96,8 +98,40 @@ fn candidates(options: &LoadOptions, report: &mut LoadReport) -> Vec<Candidate> 
 /// The name of the file that is a default policy whatever its type.
 const DEFAULT: &str = "default.policy";
 
+/// Why the text is no policy at all: it could not be read, or is no YAML.
+fn fails(text: Result<&Document, &String>, file_name: &str) -> Option<Vec<LoadError>> {
+    match text {
+        Err(message) => Some(vec![LoadError::whole(file_name, message.clone())]),
+        Ok(document) => {
+            (document.is_nothing() && !document.errors.is_empty()).then(|| document.errors.clone())
+        }
+    }
+}
+
+/// Reads the earlier text of a file that is no policy now.
+fn read_earlier(
+    candidate: Candidate,
+    errors: Vec<LoadError>,
+    options: &LoadOptions,
+    default: &mut Option<(String, String)>,
+    report: &mut LoadReport,
+) -> Option<Policy> {
+    let found = read_one(candidate, options, default, report);
+    if let Some(last) = report.policies.last_mut()
+        && last.status != Status::Filtered
+    {
+        last.status = Status::PartiallyLoaded;
+        last.errors = errors;
+        if let Some(first) = last.errors.first_mut() {
+            first.message += "; the rules that it had before stay in force";
+        }
+    }
+    found
+}
+
 fn read_one(
     candidate: Candidate,
+    options: &LoadOptions,
     default: &mut Option<(String, String)>,
     report: &mut LoadReport,
 ) -> Option<Policy> {
@@ -111,6 +145,27 @@ fn read_one(
     let file_name = path
         .as_ref()
         .map_or_else(|| name.clone(), |path| path.display().to_string());
+    let document = text.as_ref().map(|text| {
+        read(File {
+            name: &file_name,
+            source: text,
+        })
+    });
+    if let Some(path) = &path
+        && let Some(earlier) = options.earlier.get(path)
+        && text.as_deref().ok() != Some(&**earlier)
+        && let Some(errors) = fails(document.as_ref().map_err(|message| *message), &file_name)
+    {
+        let earlier = Candidate {
+            name,
+            source,
+            path: Some(path.clone()),
+            internal,
+            text: Ok(earlier.to_string()),
+        };
+        return read_earlier(earlier, errors, options, default, report);
+    }
+    let document = document.unwrap_or_default();
     let path = path.as_deref();
     let text = match text {
         Ok(text) => text,
@@ -121,10 +176,6 @@ fn read_one(
             return None;
         }
     };
-    let document = read(File {
-        name: &file_name,
-        source: &text,
-    });
     let version = &document.version;
     report
         .policies
@@ -143,7 +194,7 @@ fn read_one(
     if is_default {
         *default = Some((name.clone(), source.clone()));
     }
-    let empty = document.rules.is_empty() && document.macros.is_empty();
+    let empty = document.is_nothing();
     if !document.errors.is_empty() {
         if let Some(last) = report.policies.last_mut() {
             last.errors.extend(document.errors.iter().cloned());
@@ -168,6 +219,7 @@ fn read_one(
     Some(Policy {
         info: Arc::new(info),
         file_name,
+        path: path.map(Path::to_owned),
         text,
         document,
         report: report.policies.len() - 1,

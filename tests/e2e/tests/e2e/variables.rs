@@ -18,6 +18,13 @@ fn start(rules: &str) -> Probe {
         .start()
 }
 
+/// Makes an empty file without an open under its name: that would set off the rules.
+fn make(probe: &Probe, name: &str) {
+    let other = probe.path(&format!("{name}.other"));
+    std::fs::write(&other, "").unwrap();
+    std::fs::rename(&other, probe.path(name)).unwrap();
+}
+
 /// Waits until everything that happened before has been worked off.
 fn fence(probe: &mut Probe, number: u32) {
     let path = probe.path(&format!("fence{number}"));
@@ -43,9 +50,8 @@ const INHERITED: &str = r#"
 #[test]
 fn a_child_inherits_what_its_parent_has_and_a_stranger_does_not() {
     let mut probe = start(INHERITED);
-    for name in ["mark", "file"] {
-        std::fs::write(probe.path(name), "").unwrap();
-    }
+    make(&probe, "mark");
+    make(&probe, "file");
     shell(&probe, "cat file; true");
     fence(&mut probe, 1);
     assert!(probe.events.of_rule("of_marked").is_empty());
@@ -84,8 +90,7 @@ const COUNTER: &str = r#"
 #[test]
 fn a_counter_counts_and_the_rule_after_sees_it_in_the_same_event() {
     let mut probe = start(COUNTER);
-    std::fs::write(probe.path("tick"), "").unwrap();
-    // The file was made by an open as well: that was the first.
+    make(&probe, "tick");
     shell(&probe, "cat tick; cat tick; cat tick; cat tick");
     fence(&mut probe, 1);
     let third = probe.events.of_rule("third");
@@ -140,9 +145,8 @@ const TTL: &str = r#"
 #[test]
 fn a_value_ends_after_its_time_to_live() {
     let mut probe = start(TTL);
-    for name in ["mark", "file"] {
-        std::fs::write(probe.path(name), "").unwrap();
-    }
+    make(&probe, "mark");
+    make(&probe, "file");
     shell(&probe, ": < mark; : < file; sleep 2.2; : < file");
     fence(&mut probe, 1);
     let events = probe.events.of_rule("while_alarmed");
@@ -166,8 +170,7 @@ const FILTERED: &str = r#"
 #[test]
 fn an_action_with_a_filter_is_done_only_when_it_holds() {
     let mut probe = start(FILTERED);
-    std::fs::write(probe.path("mark.1"), "").unwrap();
-    std::fs::rename(probe.path("mark.1"), probe.path("mark")).unwrap();
+    make(&probe, "mark");
     shell(&probe, "cat mark; mkdir ask");
     let event = probe.events.expect_rule("verdict");
     let who = text(&event, "/evt/variables/who").to_owned();
@@ -212,10 +215,8 @@ const CGROUP: &str = r#"
 #[test]
 fn a_cgroup_has_variables_of_its_own() {
     let mut probe = start(CGROUP);
-    for name in ["mark.1", "file"] {
-        std::fs::write(probe.path(name), "").unwrap();
-    }
-    std::fs::rename(probe.path("mark.1"), probe.path("mark")).unwrap();
+    make(&probe, "mark");
+    make(&probe, "file");
     let Some(root) = cgroup2() else {
         skip("no cgroup v2 hierarchy");
         return;
@@ -252,16 +253,16 @@ const KEPT: &str = r#"
   - id: asked
     expression: mkdir.file.path == "{work}/ask" && ${ticks} == 2
   - id: own_asked
-    expression: mkdir.file.path == "{work}/ask-own" && ${process.own} == true
+    expression: open.file.path == "{work}/ask-own" && ${process.own} == true
 "#;
 
 #[test]
 fn values_outlive_a_reload_that_keeps_their_type() {
     let mut probe = start(KEPT);
-    std::fs::write(probe.path("tick.1"), "").unwrap();
-    std::fs::rename(probe.path("tick.1"), probe.path("tick")).unwrap();
+    make(&probe, "tick");
     // One process that lives through the reload, by waiting for a file.
-    let script = "cat tick; : < tick; while ! test -e go; do sleep 0.05; done; mkdir ask; exec mkdir ask-own";
+    let script =
+        "cat tick; : < tick; while ! test -e go; do sleep 0.05; done; mkdir ask; : > ask-own";
     let mut child = std::process::Command::new("sh")
         .args(["-c", script])
         .current_dir(probe.work())
