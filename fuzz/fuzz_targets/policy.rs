@@ -2,7 +2,7 @@
 //! the index and without. A control character parts the text into several policies, so that merging is reached.
 #![no_main]
 
-use atalaya_model::{ValueEvent, table};
+use atalaya_model::{ValueEvent, schema};
 use atalaya_policy::{InternalPolicy, LoadOptions, RuleSet, RuleSetDiff, Scratch};
 use atalaya_secl::model::{EventView, Value};
 use atalaya_secl::{VariableId, Variables};
@@ -38,8 +38,8 @@ fn options(policies: &[&str]) -> LoadOptions {
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let policies: Vec<&str> = text.split('\u{1}').take(4).collect();
-    let (first, first_report) = RuleSet::load(table(), &options(&policies[..1]));
-    let (rules, report) = RuleSet::load(table(), &options(&policies));
+    let (first, first_report) = RuleSet::load(schema(), &options(&policies[..1]));
+    let (rules, report) = RuleSet::load(schema(), &options(&policies));
     let _ = report.to_string();
     let _ = RuleSetDiff::between((&first, &first_report), (&rules, &report));
     let mut scratch = Scratch::default();
