@@ -304,6 +304,39 @@ fn eval_reports_as_the_reference_does() {
 }
 
 #[test]
+fn eval_shows_what_each_part_was_worth() {
+    let world = World::new(&[("mine.policy", POLICY)]);
+    let args = [
+        "eval",
+        "--rule-id",
+        "second",
+        "--event-file",
+        "-",
+        "--debug",
+        "mine.policy",
+    ];
+    let (_, report) = world.json(&args, &secret("/usr/bin/vim"));
+    let parts = report["Parts"].as_array().unwrap();
+    let holds: Vec<_> = parts.iter().map(|part| &part["Holds"]).collect();
+    assert_eq!(holds.len(), 3, "{report:#}");
+    assert_eq!(
+        holds.iter().filter(|holds| **holds == false).count(),
+        1,
+        "{report:#}"
+    );
+    let failed = parts.iter().find(|part| part["Holds"] == false).unwrap();
+    assert!(
+        failed["Values"]["process.file.name"]
+            .to_string()
+            .contains("vim"),
+        "{report:#}"
+    );
+    // A variable is shown as well.
+    let (_, report) = world.json(&args, &secret("/usr/bin/cat").replace('5', "1"));
+    assert!(report["Parts"].to_string().contains("reads"), "{report:#}");
+}
+
+#[test]
 fn eval_tries_an_expression_with_macros_and_variables() {
     let world = World::new(&[("mine.policy", POLICY)]);
     let eval = |expression, event: &str| {
@@ -444,7 +477,7 @@ fn explain_tells_where_a_rule_is_decided() {
     for part in [
         "second (mine.policy:12)",
         "For open events",
-        "the path /tmp/secret",
+        "path /tmp/secret",
         " ns alone",
         "open.file.path, process.file.name",
         "system-probe does not run",

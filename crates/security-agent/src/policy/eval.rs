@@ -9,6 +9,7 @@ use atalaya_api::sanitize_json;
 use atalaya_config::Config;
 use atalaya_model::ValueEvent;
 use atalaya_policy::{InternalPolicy, Rule, RuleSet, Scratch, VariableStore};
+use atalaya_secl::EvalContext;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -58,6 +59,20 @@ struct Report {
     rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expression: Option<String>,
+    /// Of each rule that the id stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part>,
+}
+
+/// A part of an expression, all of which must hold.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Part {
+    expression: String,
+    holds: bool,
+    /// What it looked at, where it does not hold: fields and variables with the first of their values.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    values: Map<String, Value>,
 }
 
 /// Tries the rule. That it does not match is no failure.
@@ -142,12 +157,45 @@ fn evaluate(args: &Args, config: &Config, document: &Value) -> Result<Report> {
         &mut scratch,
         |_, rule| matched |= rule.written_id == id,
     );
+    let context = EvalContext {
+        now_ns,
+        variables: &bound,
+    };
+    let parts = match args.debug {
+        true => rules
+            .iter()
+            .flat_map(|rule| parts(rule, &event, &context))
+            .collect(),
+        false => Vec::new(),
+    };
     Ok(Report {
+        parts,
         succeeded: matched,
         rule: args.rule_id.clone(),
         expression: rules.first().map(|rule| rule.expression.clone()),
         ..Report::default()
     })
+}
+
+/// What each part of a rule was worth.
+fn parts(rule: &Rule, event: &Trial, context: &EvalContext<'_>) -> Vec<Part> {
+    let failed = rule.why_not(event, context);
+    rule.program()
+        .terms()
+        .into_iter()
+        .map(|term| {
+            let failure = failed.iter().find(|failed| failed.text == term.text);
+            let values = failure.map_or(&[][..], |failure| &failure.values);
+            Part {
+                expression: term.text,
+                holds: failure.is_none(),
+                values: values
+                    .iter()
+                    .map(|(name, values)| (name.clone(), values.clone().into()))
+                    .collect(),
+            }
+        })
+        .collect()
 }
 
 fn event_type<'a>(args: &'a Args, document: &'a Value) -> Result<&'a str> {

@@ -1,6 +1,5 @@
 //! `runtime policy explain`: where a rule is decided, and what it costs.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,8 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use atalaya_api::{Client, Sanitized, proto, sanitize_json};
 use atalaya_config::Config;
-use atalaya_policy::{Rule, RuleReport};
-use atalaya_secl::{Condition, Necessary, Target};
+use atalaya_policy::{Explanation, Rule, RuleReport};
 use serde::Serialize;
 
 use super::eval::find;
@@ -50,23 +48,14 @@ struct Explained<'a> {
 /// The rule for one event type.
 #[derive(Serialize)]
 struct Part<'a> {
-    event_type: &'a str,
+    #[serde(flatten)]
+    decided: Explanation,
     expression: &'a str,
-    kernel: Kernel,
-    /// On the scale of the reference: 0 for a plain load, 9999 for a remote look-up.
-    estimated_weight: u32,
     measured: Option<Measured>,
     fields: Vec<&'a str>,
     actions: Vec<&'a str>,
     limit: String,
     silent: bool,
-}
-
-/// What the kernel knows of it.
-#[derive(Serialize)]
-struct Kernel {
-    /// An event that meets none of these is not sent for this rule; without any, the rule never matches.
-    conditions: Option<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -104,57 +93,24 @@ fn explain<'a>(loaded: &'a LoadedFiles, id: &'a str, live: Option<Live>) -> Resu
         file: found.map_or(&first.policy.name, |(file, _)| file),
         line: found.map_or(0, |(_, report)| report.line),
         description: &first.description,
-        parts: rules.iter().map(|rule| part(loaded, rule)).collect(),
+        parts: rules.iter().filter_map(|rule| part(loaded, rule)).collect(),
         unavailable: found.map_or(&[], |(_, report)| &report.unavailable),
         not_executed: found.map_or(&[], |(_, report)| &report.not_executed),
         live,
     })
 }
 
-fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule) -> Part<'a> {
+fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule) -> Option<Part<'a>> {
     let program = rule.program();
-    let conditions = match program.necessary() {
-        Necessary::Unknown => None,
-        Necessary::AnyOf(all) => Some(conditions(all)),
-    };
-    Part {
-        event_type: &rule.event_type,
+    Some(Part {
+        decided: loaded.rules.explain(&rule.id)?,
         expression: &rule.expression,
-        kernel: Kernel { conditions },
-        estimated_weight: program.weight(),
         measured: measure(&loaded.rules, rule),
         fields: program.fields().iter().map(|field| &*field.name).collect(),
         actions: rule.actions.iter().map(|a| a.source.as_str()).collect(),
         limit: limit(rule),
         silent: rule.silent,
-    }
-}
-
-/// The conditions in words, those of one kind together.
-fn conditions(all: &[Condition]) -> Vec<String> {
-    let mut kinds: BTreeMap<(&str, u32), Vec<&str>> = BTreeMap::new();
-    for condition in all {
-        let (kind, value) = match &condition.target {
-            Target::Any => ("any file", ""),
-            Target::Path(path) => ("the path", path.as_str()),
-            Target::Basename(name) => ("the name", name.as_str()),
-            Target::Directory { path, recursive } => match recursive {
-                true => ("a path anywhere below", path.as_str()),
-                false => ("a path directly in", path.as_str()),
-            },
-        };
-        let values = kinds.entry((kind, condition.flags)).or_default();
-        values.push(value);
-    }
-    let line = |((kind, flags), mut values): ((&str, u32), Vec<&str>)| {
-        values.sort_unstable();
-        let flags = match flags {
-            0 => String::new(),
-            flags => format!(" and one of the flags {flags:#x}"),
-        };
-        format!("{kind} {}{flags}", values.join(" or "))
-    };
-    kinds.into_iter().map(line).collect()
+    })
 }
 
 fn limit(rule: &Rule) -> String {
@@ -235,31 +191,34 @@ fn text(explained: &Explained<'_>) -> String {
 }
 
 fn part_text(text: &mut String, part: &Part<'_>) {
-    let _ = writeln!(text, "\nFor {} events", part.event_type);
+    let decided = &part.decided;
+    let _ = writeln!(text, "\nFor {} events", decided.event_type);
     for line in part.expression.lines() {
         let _ = writeln!(text, "  | {line}");
     }
-    match &part.kernel.conditions {
-        None if matches!(part.event_type, "exec" | "exit" | "fork") => {
-            text.push_str("  kernel    passes every event: the process tree is made of them\n")
-        }
-        None => text.push_str(
-            "  kernel    passes every event: no path, name or directory is needed for a match\n",
-        ),
-        Some(conditions) if conditions.is_empty() => {
-            text.push_str("  kernel    passes nothing: the rule can never match\n");
-        }
-        Some(conditions) => {
-            text.push_str("  kernel    passes only events with\n");
-            for condition in conditions {
-                let _ = writeln!(text, "              {}", Sanitized(condition));
-            }
-        }
+    text.push_str("  In the kernel\n");
+    for line in kernel(decided) {
+        let _ = writeln!(text, "    {}", Sanitized(&line));
+    }
+    text.push_str("  In the index of rules\n");
+    for line in index(decided) {
+        let _ = writeln!(text, "    {}", Sanitized(&line));
+    }
+    text.push_str("  Then, in this order\n");
+    for term in &decided.terms {
+        let each = if term.each { ", for each element" } else { "" };
+        let _ = writeln!(
+            text,
+            "    {}  (weight {}, about {} ns{each})",
+            Sanitized(&term.text),
+            term.weight,
+            term.estimated_ns
+        );
     }
     let _ = write!(
         text,
-        "  cost      estimated weight {}",
-        part.estimated_weight
+        "  Cost: weight {}, estimated {} ns",
+        decided.weight, decided.estimated_ns
     );
     if let Some(cost) = &part.measured {
         let _ = write!(
@@ -269,14 +228,39 @@ fn part_text(text: &mut String, part: &Part<'_>) {
             cost.rule_ns, cost.event_ns, cost.events, cost.matched
         );
     }
-    let _ = writeln!(text, "\n  reads     {}", Sanitized(&part.fields.join(", ")));
+    let _ = writeln!(text, "\n  Reads: {}", Sanitized(&part.fields.join(", ")));
     let limit = match part.silent {
-        true => "silent: no event is sent",
+        true => "nothing (silent)",
         false => &part.limit,
     };
-    let _ = writeln!(text, "  sends     {}", Sanitized(limit));
+    let _ = writeln!(text, "  Sends: {}", Sanitized(limit));
     for action in &part.actions {
-        let _ = writeln!(text, "  action    {}", Sanitized(action));
+        let _ = writeln!(text, "  Action: {}", Sanitized(action));
+    }
+}
+
+fn kernel(decided: &Explanation) -> Vec<String> {
+    let is_life = matches!(&*decided.event_type, "exec" | "exit" | "fork");
+    match (&decided.kernel, &decided.accept_all_because) {
+        (None, _) if is_life => vec!["every event passes: the process tree is made of them".into()],
+        (None, Some(part)) => vec![format!("every event passes, because of {part}")],
+        (None, None) => vec!["every event passes".into()],
+        (Some(all), _) if all.is_empty() => vec!["no event passes: the rule never matches".into()],
+        (Some(all), _) => {
+            let mut lines = vec!["events pass with one of".to_owned()];
+            lines.extend(all.iter().map(|condition| format!("  {condition}")));
+            lines
+        }
+    }
+}
+
+fn index(decided: &Explanation) -> Vec<String> {
+    match &decided.index {
+        None => vec!["evaluated for every event that passes".into()],
+        Some(keys) => keys
+            .iter()
+            .map(|key| format!("only where {} is {}", key.field, key.values.join(" or ")))
+            .collect(),
     }
 }
 

@@ -206,9 +206,16 @@ fn event_type_text(text: &mut String, rules: &RuleSet, event_type: &str, verbose
     let _ = writeln!(text, "  {event_type:<8} {number:>9}: {mode}");
     if approvers.all && !is_needed && verbose {
         for id in because {
-            let _ = writeln!(text, "      {}", Sanitized(id));
+            let part = part_that_accepts(rules, id);
+            let part = part.map_or(String::new(), |part| format!(": {part}"));
+            let _ = writeln!(text, "      {}{}", Sanitized(id), Sanitized(&part));
         }
     }
+}
+
+/// The part of a rule that keeps the kernel from filtering.
+fn part_that_accepts(rules: &RuleSet, id: &str) -> Option<String> {
+    rules.explain(id)?.accept_all_because
 }
 
 /// What an event must have one of.
@@ -242,7 +249,7 @@ pub(super) fn json(loaded: &LoadedFiles) -> Result<Value> {
     let mut approvers = serde_json::Map::new();
     for event_type in loaded.rules.event_types() {
         let found = loaded.rules.approvers(event_type);
-        approvers.insert(event_type.to_owned(), approvers_json(&found));
+        approvers.insert(event_type.to_owned(), approvers_json(&found, &loaded.rules));
     }
     let mut value = serde_json::to_value(&loaded.report)?;
     if let Some(object) = value.as_object_mut() {
@@ -253,7 +260,7 @@ pub(super) fn json(loaded: &LoadedFiles) -> Result<Value> {
     Ok(value)
 }
 
-fn approvers_json(approvers: &Approvers) -> Value {
+fn approvers_json(approvers: &Approvers, rules: &RuleSet) -> Value {
     let pair = |kind: &str, (value, flags): &(String, u32)| json!({"kind": kind, "value": value, "flags": flags});
     let mut values: Vec<Value> = Vec::new();
     values.extend(approvers.paths.iter().map(|item| pair("path", item)));
@@ -268,6 +275,8 @@ fn approvers_json(approvers: &Approvers) -> Value {
     json!({
         "mode": if approvers.all { "accept" } else { "deny" },
         "approvers": values,
-        "accept_mode_rules": because.map(|id| json!({"rule_id": id})).collect::<Vec<_>>(),
+        "accept_mode_rules": because
+            .map(|id| json!({"rule_id": id, "part": part_that_accepts(rules, id)}))
+            .collect::<Vec<_>>(),
     })
 }
