@@ -356,6 +356,17 @@ fn errors_of_actions() {
     for (event, actions, wanted) in cases {
         let (found, errors, _) = compiled(event, actions);
         assert_eq!(errors.len(), 1, "{actions:?}: {errors:#?}");
+        let (_, report) = load_one(&policy(event, actions));
+        let error = report.all_errors().next().unwrap();
+        // What a value must be is said in the message.
+        let says_itself = ["expected ", "syntax error"];
+        assert!(
+            error.help.is_some()
+                || says_itself.iter().any(|part| error.message.contains(part))
+                || error.message.contains("not found")
+                || error.message.contains("unknown key"),
+            "no hint: {error}"
+        );
         assert!(
             errors[0].starts_with(&format!("a.policy:{wanted}")),
             "{actions:?}\n found: {}\nwanted: {wanted}",

@@ -92,7 +92,7 @@ tests:
     for wanted in [
         "x.test.yaml:3: wrong: FAILED",
         "x.test.yaml:7: an event of type open\n    expected: broken, frist, second, windows\n         got: first\n",
-        "second did not match: ",
+        "second did not match: false: open.file.path == \"/tmp/x\" (open.file.path is \"/etc/shadow\")",
         "frist did not match: there is no such rule; did you mean `first`?",
         "windows did not match: it is not in force: none of its filters holds here: os == \"windows\"",
         "broken did not match: it is not in force: ",

@@ -103,11 +103,73 @@ impl Problem {
                 file.in_expression(self.at, text, &context, error)
             }
             None => LoadError {
-                help: self.help.clone(),
+                help: self.help.clone().or_else(|| hint(&self.message)),
                 ..file.error(self.at, format!("{context}{}", self.message))
             },
         }
     }
+}
+
+/// What to do about mistakes that need no more than their message to tell.
+fn hint(message: &str) -> Option<String> {
+    let hints = [
+        ("variable name is empty", "add `name`"),
+        ("either 'value', 'field' or", "add one of them"),
+        (
+            "'default_value' and 'value'",
+            "make them of one type, or leave one out",
+        ),
+        ("failed to infer type", "such as 0, \"\" or false"),
+        (
+            "only variables scoped",
+            "add `scope: process`, or leave the key out",
+        ),
+        (
+            "is an array and can only",
+            "add `append: true`, or take one element: `field[0]`",
+        ),
+        ("cannot use index access", "leave the index out"),
+        ("failed to create array index", "such as `[0]`"),
+        (
+            "not compatible with",
+            "an action sees fields of its rule's event type and those of every event",
+        ),
+        (
+            "incompatible types",
+            "make `default_value` of the type of the expression",
+        ),
+        (
+            "different types",
+            "make `default_value` of the type of the field, or leave it out",
+        ),
+        (
+            "cardinality mismatch",
+            "add `append: true`, or make `default_value` a single value",
+        ),
+        (
+            "append is not supported",
+            "append works with numbers, texts and lists",
+        ),
+        ("must be an integer field", "such as `process.pid`"),
+        (
+            "must be a positive number",
+            "the number of elements or holders to keep",
+        ),
+        ("must be a number of bytes", "such as 1000000"),
+        (
+            "'kill' action is disabled",
+            "enforcement is switched off in the configuration",
+        ),
+        ("a valid signal", "such as `signal: SIGKILL`"),
+        ("a valid BPF filter", "such as `filter: port 53`"),
+        (
+            "requires packet event type",
+            "packets are not captured here",
+        ),
+        ("either 'process', 'mount'", "such as `process: true`"),
+    ];
+    let found = hints.iter().find(|(part, _)| message.contains(part));
+    found.map(|(_, help)| (*help).to_owned())
 }
 
 /// Checks and compiles an action for a rule of one event type.

@@ -194,7 +194,11 @@ fn read(reader: &mut Reader<'_>, node: &Node) -> Option<RawAction> {
         };
         if action.kind.is_some() {
             reader.bad = true;
-            reader.error(key.at, "only one action can be specified");
+            reader.error_help(
+                key.at,
+                "only one action can be specified",
+                "make it an item of its own",
+            );
             return None;
         }
         action.kind = Some(kind);
@@ -205,9 +209,10 @@ fn read(reader: &mut Reader<'_>, node: &Node) -> Option<RawAction> {
         if reader.errors.len() == errors_before {
             let names: Vec<&str> = ActionKind::ALL.iter().map(|kind| kind.name()).collect();
             let names = names.join(", ");
-            reader.error(
+            reader.error_help(
                 node.at,
                 format!("either [{names}] section of an action must be specified"),
+                "such as `set: {name: seen, value: true}`",
             );
         }
         return None;

@@ -28,30 +28,34 @@ impl Reader<'_> {
         common.errors = self.errors;
         common.unusable = self.bad || common.id.value.is_empty();
         let id = &common.id.value;
-        let message = if id.is_empty() {
-            let slip = self.misspelt.contains(&"id");
-            (!slip).then(|| format!("no {what} ID"))
-        } else if !id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
-            Some(format!(
+        let (at, message, help) = if id.is_empty() {
+            if self.misspelt.contains(&"id") {
+                return;
+            }
+            let help = "add `id`: letters, digits and `_`".to_owned();
+            (common.at, format!("no {what} ID"), help)
+        } else if !id.bytes().all(is_id_byte) {
+            let message = format!(
                 "{what} ID pattern error: `{}` has other characters than letters, digits and `_`",
                 printable(id)
-            ))
+            );
+            let fixed = id.chars().take(60);
+            let fixed: String = fixed
+                .map(|ch| if ch.is_ascii_alphanumeric() { ch } else { '_' })
+                .collect();
+            (common.id.at, message, format!("such as `{fixed}`"))
         } else {
-            None
+            return;
         };
-        if let Some(message) = message {
-            let at = if id.is_empty() {
-                common.at
-            } else {
-                common.id.at
-            };
-            common.errors.push(self.file.error(at, message));
-            common.unusable = true;
-        }
+        let mut error = self.file.error(at, message);
+        error.help = Some(help);
+        common.errors.push(error);
+        common.unusable = true;
     }
+}
+
+fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 pub(super) fn printable(text: &str) -> String {

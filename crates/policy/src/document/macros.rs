@@ -42,15 +42,20 @@ pub(super) fn read_macro(file: File<'_>, node: &Node) -> MacroDef {
     }
     if found.common.expression.is_some() && found.values.is_some() {
         reader.bad = true;
-        reader.error(
+        reader.error_help(
             node.at,
             "only one of 'expression' and 'values' can be defined",
+            "remove one of them",
         );
     } else if found.common.expression.is_none() && found.values.is_none() {
         reader.bad = true;
         let slips = ["expression", "values"];
         if !reader.misspelt.iter().any(|key| slips.contains(key)) {
-            reader.error(node.at, "no macro expression");
+            reader.error_help(
+                node.at,
+                "no macro expression",
+                "add `expression` or `values`",
+            );
         }
     }
     reader.finish(&mut found.common, "macro");

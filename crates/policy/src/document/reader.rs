@@ -33,6 +33,13 @@ impl<'a> Reader<'a> {
         self.errors.push(self.file.error(at, message));
     }
 
+    /// An error with what to do about it.
+    pub(crate) fn error_help(&mut self, at: Place, message: impl Into<String>, help: &str) {
+        let mut error = self.file.error(at, message);
+        error.help = Some(help.to_owned());
+        self.errors.push(error);
+    }
+
     pub(crate) fn wrong(&mut self, node: &Node, wanted: &str) {
         self.bad = true;
         self.error(
@@ -117,9 +124,10 @@ impl<'a> Reader<'a> {
             Kind::Seq(items) => items.iter().map(|item| read(self.file, item)).collect(),
             Kind::Null => Vec::new(),
             _ => {
-                self.error(
+                self.error_help(
                     node.at,
                     format!("`{}` must be a list, found {}", key.name, node.describe()),
+                    "begin each item with `- `",
                 );
                 Vec::new()
             }

@@ -103,12 +103,16 @@ pub(super) fn read_rule(file: File<'_>, node: &Node) -> RuleDef {
             "`combine` of a rule can only be `override`, not `{}`",
             printable(&combine.value)
         );
-        reader.error(combine.at, message);
+        reader.error_help(combine.at, message, "only macros can be merged");
     }
     if rule.common.expression.is_none() && !rule.disabled && rule.common.combine.is_none() {
         reader.bad = true;
         if !reader.misspelt.contains(&"expression") {
-            reader.error(node.at, "no rule expression");
+            reader.error_help(
+                node.at,
+                "no rule expression",
+                "add `expression`, or `combine: override` to change an earlier rule",
+            );
         }
     }
     reader.finish(&mut rule.common, "rule");

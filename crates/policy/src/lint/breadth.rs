@@ -57,11 +57,15 @@ pub(super) fn remarks(out: &mut Remarks<'_>, expr: &Expr, program: &Program, sch
                 format!("a pattern that begins with `*` gives the kernel nothing to filter `{event}` events by: all are sent"),
                 help,
             ),
-            None => out.node(
-                "no-kernel-filter",
-                format!("no condition that the kernel could filter `{event}` events by: all are sent"),
-                help,
-            ),
+            None => {
+                let because = program
+                    .unfiltered_because()
+                    .map_or_else(String::new, |part| format!(", because of `{part}`"));
+                let message = format!(
+                    "no condition that the kernel could filter `{event}` events by: all are sent{because}"
+                );
+                out.node("no-kernel-filter", message, help);
+            }
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Runs tests against a rule set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atalaya_secl::model::EventView;
-use atalaya_secl::{Scratch, nearest};
+use atalaya_secl::{EvalContext, Failed, Scratch, nearest};
 
 use super::{
     Expectation, Failure, Missing, TestCase, TestEvent, TestFile, TestReport, TestResult, Values,
 };
 use crate::locate::File;
 use crate::report::{LoadReport, Status};
+use crate::rule::Rule;
 use crate::ruleset::RuleSet;
 use crate::store::{Scopes, VariableStore};
 
@@ -58,6 +59,10 @@ impl TestFile {
         let mut all = BTreeSet::new();
         let mut failures = Vec::new();
         let mut types = Vec::new();
+        // Why rules that the test expects did not match an event of their type.
+        let mut reasons = Reasons::new();
+        let of_test = test.expect.iter().flat_map(|expect| &expect.rules);
+        let of_test: Vec<&String> = of_test.collect();
         for event in &test.events {
             let (view, now_ns) = match make(&event.event_type, &event.values) {
                 Ok(made) => made,
@@ -80,10 +85,28 @@ impl TestFile {
                     bound.act(rule, &view, |_, _| {});
                 },
             );
+            let expected = event.expect.iter().flat_map(|expect| &expect.rules);
+            for id in expected.chain(of_test.iter().copied()) {
+                let of_id =
+                    |rule: &&Rule| rule.written_id == *id && rule.event_type == event.event_type;
+                if !got.contains(id)
+                    && let Some(rule) = rules.rules().iter().find(of_id)
+                {
+                    let context = EvalContext {
+                        now_ns,
+                        variables: &bound,
+                    };
+                    let failed = rule.why_not(&view, &context);
+                    let lines: Vec<String> = failed.iter().map(describe).collect();
+                    reasons.insert(id.clone(), lines.join("\n"));
+                }
+            }
             if let Some(expect) = &event.expect {
                 let about = format!("an event of type {}", event.event_type);
                 let kinds = [event.event_type.as_str()];
-                failures.extend(compare(about, expect, &got, &kinds, rules, report));
+                failures.extend(compare(
+                    about, expect, &got, &kinds, &reasons, rules, report,
+                ));
             }
             all.append(&mut got);
         }
@@ -91,7 +114,9 @@ impl TestFile {
             && types.len() == test.events.len()
         {
             let about = "all events of the test".to_owned();
-            failures.extend(compare(about, expect, &all, &types, rules, report));
+            failures.extend(compare(
+                about, expect, &all, &types, &reasons, rules, report,
+            ));
         }
         TestResult {
             name: test.name.clone(),
@@ -134,11 +159,15 @@ impl TestFile {
     }
 }
 
+/// What of a rule was false, by its id.
+type Reasons = BTreeMap<String, String>;
+
 fn compare(
     about: String,
     expect: &Expectation,
     got: &BTreeSet<String>,
     event_types: &[&str],
+    reasons: &Reasons,
     rules: &RuleSet,
     report: &LoadReport,
 ) -> Option<Failure> {
@@ -155,14 +184,20 @@ fn compare(
         missing: missing
             .map(|id| Missing {
                 rule: id.clone(),
-                reason: reason(id, event_types, rules, report),
+                reason: reason(id, event_types, reasons, rules, report),
             })
             .collect(),
     })
 }
 
 /// Why a rule did not match.
-fn reason(id: &str, event_types: &[&str], rules: &RuleSet, report: &LoadReport) -> String {
+fn reason(
+    id: &str,
+    event_types: &[&str],
+    reasons: &Reasons,
+    rules: &RuleSet,
+    report: &LoadReport,
+) -> String {
     let mut of_id = rules.rules().iter().filter(|rule| rule.written_id == id);
     let Some(rule) = of_id.next() else {
         return not_loaded(id, rules, report);
@@ -171,7 +206,28 @@ fn reason(id: &str, event_types: &[&str], rules: &RuleSet, report: &LoadReport) 
     if !is_for(&rule.event_type) && !of_id.any(|rule| is_for(&rule.event_type)) {
         return format!("it is about events of type {}", rule.event_type);
     }
-    format!("its expression is false: {}", rule.expression)
+    match reasons.get(id) {
+        Some(reason) if !reason.is_empty() => reason.clone(),
+        _ => format!("its expression is false: {}", rule.expression),
+    }
+}
+
+/// A term that is false, with what it looks at.
+fn describe(failed: &Failed) -> String {
+    let values: Vec<String> = failed
+        .values
+        .iter()
+        .map(|(name, values)| match values.as_slice() {
+            [] => format!("{name} is empty"),
+            [value] => format!("{name} is {value}"),
+            values => format!("{name} is [{}]", values.join(", ")),
+        })
+        .collect();
+    if values.is_empty() {
+        format!("false: {}", failed.text)
+    } else {
+        format!("false: {} ({})", failed.text, values.join("; "))
+    }
 }
 
 fn not_loaded(id: &str, rules: &RuleSet, report: &LoadReport) -> String {
