@@ -57,6 +57,12 @@ fn a_quiet_event_costs_no_memory() {
                 rules.rules_for(event.event_type()).count()
             );
             assert_eq!(used.allocations + used.reallocations, 0, "{name}: {used:?}");
+            // The index leaves next to nothing to do, however many rules there are.
+            let effort = scratch.effort();
+            assert!(
+                effort.candidates <= 6 && effort.predicates <= 20,
+                "{name}: {effort:?}"
+            );
         }
     }
 }

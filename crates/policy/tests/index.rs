@@ -170,6 +170,8 @@ fn common() -> BoxedStrategy<String> {
         1 => Just("process.file.name == process.comm".to_owned()),
         1 => number.clone().prop_map(|number| format!("process.file.path.length > {number}")),
         1 => number.prop_map(|number| format!("${{count}} < {number}")),
+        1 => (0..9).prop_map(|rule| format!("${{last}} == \"r{rule}\"")),
+        1 => (0..4).prop_map(|count| format!("${{count}} == {count}")),
         1 => Just("${last} in [\"\", ~\"r*\"]".to_owned()),
         1 => word().prop_map(|word| format!("process.created_at < 10m && process.comm != \"{word}\"")),
     ]
@@ -357,6 +359,14 @@ proptest! {
         for event in &events {
             let (indexed, linear) = both(&set, event, &mut scratch);
             prop_assert_eq!(&indexed, &linear);
+            // What matches must have been let through by the kernel, where it knew the path.
+            if let EventData::Open(open) = &event.data
+                && !open.file.path.is_empty()
+                && !linear.is_empty()
+            {
+                let approvers = set.approvers("open");
+                prop_assert!(approvers.accepts(&[&open.file.path], open.flags), "{linear:?}");
+            }
             for rule in set.rules_for(event.event_type()) {
                 if let Some(key) = set.explain(&rule.id).unwrap().index {
                     prop_assert!(!key.is_empty() || !linear.contains(&rule.id));

@@ -241,7 +241,8 @@ impl Affixes {
         } else {
             text.first()
         };
-        if !first.is_some_and(|byte| self.first[usize::from(byte / 64)] >> (byte % 64) & 1 == 1) {
+        let bit = |byte: &u8| self.first[usize::from(byte / 64)] >> (byte % 64) & 1;
+        if first.is_none_or(|byte| bit(byte) == 0) {
             return;
         }
         let after = if self.backwards {
