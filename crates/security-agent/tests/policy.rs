@@ -632,3 +632,40 @@ fn a_huge_policy_is_checked_in_bounded_time() {
     );
     assert!(code == 1 && err.contains("larger than 16 MiB"), "{err}");
 }
+
+#[test]
+fn the_example_of_the_readme_works() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let world = World::new(&[]);
+    for name in ["mine.policy", "mine.test.yaml"] {
+        let head = format!("```yaml\n# /tmp/rules/{name}\n");
+        let (_, rest) = readme.split_once(&head).unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        fs::write(world.path(name), text).unwrap();
+    }
+    let (code, out, err) = world.run(&["check", "--strict", "."], "");
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    let (code, out, err) = world.run(&["test", "--coverage", "mine.test.yaml"], "");
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(!out.contains("without a test"), "{out}");
+    let (_, rest) = readme.split_once("echo '{\"type\"").unwrap();
+    let (event, _) = rest.split_once('\'').unwrap();
+    let eval = [
+        "eval",
+        "--rule-id",
+        "my_secret_read",
+        "--event-file",
+        "-",
+        "--debug",
+        ".",
+    ];
+    let (code, report) = world.json(&eval, &format!("{{\"type\"{event}"));
+    assert_eq!(
+        (code, &report["Succeeded"]),
+        (0, &json!(false)),
+        "{report:#}"
+    );
+    let (code, out, _) = world.run(&["explain", "my_secret_read", "."], "");
+    assert_eq!(code, 0, "{out}");
+}

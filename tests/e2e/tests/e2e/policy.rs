@@ -133,3 +133,25 @@ fn macros_and_tags() {
         "{event:#}"
     );
 }
+
+#[test]
+fn explain_tells_what_system_probe_counted() {
+    let mut probe = Setup::new()
+        .rule("counted", r#"open.file.path == "{work}/file""#)
+        .start();
+    for _ in 0..3 {
+        touch(&probe, "file");
+    }
+    let all = wait_for(event_time(), || {
+        (probe.events.of_rule("counted").len() == 3).then_some(())
+    });
+    assert!(all.is_some());
+    let dir = probe.dir().join("policies");
+    let dir = dir.to_str().unwrap();
+    let explain = ["runtime", "policy", "explain", "counted", dir];
+    let (good, out, error) = probe.agent(&explain);
+    assert!(
+        good && out.contains("In system-probe: matched 3 times, 0 of them kept back"),
+        "{out}{error}"
+    );
+}
