@@ -434,6 +434,7 @@ fn variables_of_every_type() {
             "{set: {name: number, value: 1, append: true}}",
             "{set: {name: seen, value: true, scope: process, scope_field: process.pid}}",
             "{set: {name: beside, expression: '2', value: 1}}",
+            "{set: {name: from, expression: connect.addr.ip, default_value: 0.0.0.0}}",
         ],
     );
     assert_eq!(errors, Vec::<String>::new());
@@ -456,6 +457,7 @@ fn variables_of_every_type() {
         ("args", Str, true),
         ("process.seen", Bool, false),
         ("beside", Int, false),
+        ("from", Ip, false),
     ];
     let found: Vec<_> = variables
         .iter()

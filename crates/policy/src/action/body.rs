@@ -4,7 +4,6 @@ use atalaya_secl::compile_condition;
 
 use super::compile::{ActionContext, Problem};
 use super::raw::{RawAction, Value};
-use super::set::action_scope;
 use super::{
     ActionBody, ActionScope, CoreDumpAction, HashAction, KillAction, LogAction, LogLevel,
     NetworkFilterAction, NetworkPolicy, signal,
@@ -155,4 +154,20 @@ pub(super) fn network_filter(
         policy,
         scope: action_scope(action, &[ActionScope::Process, ActionScope::Cgroup])?,
     }))
+}
+
+/// Whom an action is about, of those it can be about.
+fn action_scope(action: &RawAction, allowed: &[ActionScope]) -> Result<ActionScope, Problem> {
+    let Some(text) = action.text("scope") else {
+        return Ok(ActionScope::Process);
+    };
+    allowed
+        .iter()
+        .copied()
+        .find(|scope| scope.name() == text)
+        .ok_or_else(|| {
+            let names: Vec<&str> = allowed.iter().map(|scope| scope.name()).collect();
+            Problem::at(action.place("scope"), format!("invalid scope '{text}'"))
+                .help(format!("one of {}", names.join(", ")))
+        })
 }
