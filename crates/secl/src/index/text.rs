@@ -182,8 +182,10 @@ struct Affixes {
     sorted: Vec<Affix>,
     /// Ends, spelled backwards.
     backwards: bool,
-    /// One bit for each byte that one of them begins with: most texts need not be searched for.
-    first: [u64; 4],
+    /// As many bytes as all of them have, up to 8.
+    head: usize,
+    /// One bit for each [`sketch_of_head`] that there is: most texts need not be searched for.
+    heads: [u64; 4],
 }
 
 #[derive(Debug)]
@@ -192,6 +194,13 @@ struct Affix {
     rules: Rules,
     /// The longest other one that this one begins with.
     shorter: Option<usize>,
+}
+
+/// A number below 256 from the first bytes.
+fn sketch_of_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {
+    bytes.fold(0, |sum: usize, byte| {
+        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+    }) % 256
 }
 
 impl Affixes {
@@ -222,27 +231,38 @@ impl Affixes {
             sorted[at].shorter = open.last().copied();
             open.push(at);
         }
-        let mut first = [0; 4];
-        for byte in sorted.iter().filter_map(|affix| affix.text.first()) {
-            first[usize::from(byte / 64)] |= 1u64 << (byte % 64);
+        let shortest = sorted.iter().map(|affix| affix.text.len()).min();
+        let head = shortest.unwrap_or(0).min(8);
+        let mut heads = [0; 4];
+        for affix in &sorted {
+            let sketch = sketch_of_head(affix.text.iter().take(head));
+            heads[sketch / 64] |= 1u64 << (sketch % 64);
         }
         Self {
             sorted,
             backwards,
-            first,
+            head,
+            heads,
         }
+    }
+
+    /// Whether any of them can fit, at a glance.
+    fn can_fit(&self, text: &[u8]) -> bool {
+        if self.sorted.is_empty() || text.len() < self.head {
+            return false;
+        }
+        let sketch = if self.backwards {
+            sketch_of_head(text.iter().rev().take(self.head))
+        } else {
+            sketch_of_head(text.iter().take(self.head))
+        };
+        self.heads[sketch / 64] >> (sketch % 64) & 1 == 1
     }
 
     /// Whatever a text begins with stands before it in the order, and all between the two begin with it too: so the last one
     /// that is not behind the text leads to all of them.
     fn find(&self, text: &[u8], scratch: &mut Scratch) {
-        let first = if self.backwards {
-            text.last()
-        } else {
-            text.first()
-        };
-        let bit = |byte: &u8| self.first[usize::from(byte / 64)] >> (byte % 64) & 1;
-        if first.is_none_or(|byte| bit(byte) == 0) {
+        if !self.can_fit(text) {
             return;
         }
         let after = if self.backwards {
