@@ -27,7 +27,7 @@ use crate::rules::{Loaded, policy_infos};
 use crate::selftest::SelfTest;
 use crate::source::{EventSource, SourceError};
 use crate::stats::{Stats, add};
-use crate::watch;
+use crate::watch::{self, Watch};
 use crate::worker::Worker;
 
 /// Why an engine could not be started, or new rules not be put in force.
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     tree: Mutex<ProcessTree>,
     variables: Mutex<VariableStore>,
     reload_error: Mutex<Option<String>>,
+    /// What sees the policies change, where that is wanted and possible.
+    watch: Mutex<Option<Watch>>,
     /// `None` once the engine is stopping. Its lock is also what keeps two reloads apart.
     source: Mutex<Option<Box<dyn EventSource>>>,
     /// Closed when the engine stops.
@@ -85,6 +87,10 @@ impl Shared {
         self.variables
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Option<Watch>> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why the last reload failed, if it did.
@@ -233,8 +239,9 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let (stopper, stop) = bounded(0);
         let shared = Arc::new(new_shared(options, source, stop));
-        let watched = (shared.options.watch_policies)
-            .and_then(|quiet| Some((watch::begin(&shared.options.policies_dir)?, quiet)));
+        if shared.options.watch_policies.is_some() {
+            *shared.watch() = watch::begin(&shared.options.policies_dir);
+        }
         let loaded = {
             let mut loaded = Loaded::read(
                 &shared.options,
@@ -273,11 +280,9 @@ impl Engine {
                 hashing::send_all(&sender, &pending);
             })?;
         }
-        if let Some((watched, quiet)) = watched {
+        if let Some(quiet) = shared.options.watch_policies {
             let watcher = Arc::clone(&shared);
-            engine.spawn("policy-watch", move || {
-                watch::watch(&watcher, watched, quiet);
-            })?;
+            engine.spawn("policy-watch", move || watch::watch(&watcher, quiet))?;
         }
         let housekeeper = Arc::clone(&shared);
         engine.spawn("housekeeping", move || keep_house(&housekeeper))?;
@@ -378,6 +383,7 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         tree: Mutex::new(ProcessTree::new(options.tree)),
         variables: Mutex::new(VariableStore::new(&[])),
         reload_error: Mutex::new(None),
+        watch: Mutex::new(None),
         source: Mutex::new(Some(source)),
         stop,
         loop_alive: AtomicBool::new(true),

@@ -32,6 +32,9 @@ impl Shared {
         let mut guard = self.source();
         let source = guard.as_mut().ok_or(EngineError::Stopping)?;
         let old = self.rules.load_full();
+        if let Some(watch) = &mut *self.watch() {
+            watch.forget();
+        }
         let mut loaded = Loaded::read(
             &self.options,
             self.self_test.policy(),

@@ -29,22 +29,16 @@ pub(crate) fn begin(dir: &Path) -> Option<Watch> {
 }
 
 /// Reads the policies again when their directory has changed and then kept still for `quiet`. Until the engine stops.
-pub(crate) fn watch(shared: &Shared, mut watch: Watch, quiet: Duration) {
-    let dir = &shared.options.policies_dir;
-    // The first change of a series, and the last.
-    let mut changes: Option<(Instant, Instant)> = None;
+pub(crate) fn watch(shared: &Shared, quiet: Duration) {
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(TICK.min(quiet)) {
-        let now = Instant::now();
-        if watch.has_changed() {
-            changes = Some((changes.map_or(now, |(first, _)| first), now));
-        }
-        let Some((first, last)) = changes else {
-            continue;
-        };
-        if now.duration_since(last) < quiet && now.duration_since(first) < quiet * MOST {
+        let is_due = shared
+            .watch()
+            .as_mut()
+            .is_some_and(|watch| watch.is_due(quiet));
+        if !is_due {
             continue;
         }
-        changes = None;
+        let dir = &shared.options.policies_dir;
         tracing::info!(dir = %dir.display(), "the policies have changed");
         if let Err(error) = shared.reload() {
             tracing::error!("cannot read the policies again: {error}; the former rules stay");
@@ -58,6 +52,8 @@ pub(crate) struct Watch {
     fd: OwnedFd,
     /// Whether the directory is watched; not while it is gone.
     is_set: bool,
+    /// The first change that was not yet reacted to, and the last.
+    changes: Option<(Instant, Instant)>,
 }
 
 impl Watch {
@@ -66,6 +62,7 @@ impl Watch {
             dir: dir.to_owned(),
             fd: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             is_set: false,
+            changes: None,
         };
         match watch.set() {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(watch),
@@ -85,6 +82,23 @@ impl Watch {
         inotify::add_watch(&self.fd, &self.dir, flags)?;
         self.is_set = true;
         Ok(())
+    }
+
+    /// Whether there were changes and they are over.
+    fn is_due(&mut self, quiet: Duration) -> bool {
+        let now = Instant::now();
+        if self.has_changed() {
+            self.changes = Some((self.changes.map_or(now, |(first, _)| first), now));
+        }
+        self.changes.is_some_and(|(first, last)| {
+            now.duration_since(last) >= quiet || now.duration_since(first) >= quiet * MOST
+        })
+    }
+
+    /// The policies are about to be read: what has changed until now is seen then.
+    pub(crate) fn forget(&mut self) {
+        self.has_changed();
+        self.changes = None;
     }
 
     /// Whether a policy has changed since the last call. Does not wait.

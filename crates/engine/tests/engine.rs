@@ -204,9 +204,15 @@ fn a_reload_without_its_directory_keeps_the_rules_and_a_broken_file_is_told() {
     assert!(refused.contains("the former rules stay"), "{refused}");
     assert_eq!(bench.status().rules_loaded, 2);
     std::fs::rename(&moved, bench.policies.path()).unwrap();
+    // A file that is no policy any more keeps its rules.
+    write_rules(bench.policies.path(), "rules: [");
+    let answer = bench.control().reload_policies().unwrap();
+    assert_eq!(answer.rules_loaded, 2);
+    let failing = &answer.difference.unwrap().newly_failing[0];
+    assert_eq!(failing.id, "test.policy");
+    assert!(failing.errors[0].contains("test.policy:1:8: invalid YAML"));
     let policy = bench.policies.path().join("test.policy");
     for (broken, why) in [
-        (Some("rules: ["), "test.policy:1:8: invalid YAML"),
         (
             Some("rules: [{id: a, expression: open.file.pth == \"\"}]"),
             "not one rule could be loaded",
