@@ -16,14 +16,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     files: Files,
     /// Ask system-probe what it has loaded
-    #[arg(long, conflicts_with_all = ["paths", "policies_dir", "no_lint", "strict", "verbose"])]
+    #[arg(long, conflicts_with_all = ["paths", "policies_dir", "no_lint", "strict"])]
     pub(super) loaded_policies: bool,
     /// As JSON
     #[arg(long)]
     pub(super) json: bool,
     /// List every rule that was left out, that is not available here, and that keeps the kernel from filtering
     #[arg(long, short = 'v')]
-    verbose: bool,
+    pub(super) verbose: bool,
     /// Without remarks on what is no error but likely no intention either
     #[arg(long, conflicts_with = "strict")]
     no_lint: bool,

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use atalaya_api::{Sanitized, proto, sanitize_json};
 
-use super::{lines, verdict};
+use super::{count, lines, verdict};
 use crate::cli::{answer, connect, out};
 
 /// Tells what system-probe has loaded.
-pub(crate) async fn run(socket: &Path, json: bool) -> Result<ExitCode> {
+pub(crate) async fn run(socket: &Path, json: bool, verbose: bool) -> Result<ExitCode> {
     let mut client = connect(socket).await?;
     let report = client
         .commands
@@ -30,6 +30,7 @@ pub(crate) async fn run(socket: &Path, json: bool) -> Result<ExitCode> {
     } else {
         for policy in &report.policies {
             out(&format!("{}\n", policy_line(policy)));
+            out(&details(policy, verbose));
         }
         let filters = report
             .rule_set_report_message
@@ -40,6 +41,33 @@ pub(crate) async fn run(socket: &Path, json: bool) -> Result<ExitCode> {
         }
     }
     Ok(verdict(&errors(&report.policies)))
+}
+
+/// The rules of a policy that are left out, and those that cannot see everything here.
+fn details(policy: &proto::PolicyStatus, verbose: bool) -> String {
+    let mut text = String::new();
+    let rules = || policy.status.iter();
+    let left_out: Vec<_> = rules().filter(|rule| rule.status == "filtered").collect();
+    let partly: Vec<_> = rules()
+        .filter(|rule| !rule.unavailable.is_empty())
+        .collect();
+    for (what, rules) in [
+        ("left out", left_out),
+        ("not or not wholly available here", partly),
+    ] {
+        if rules.is_empty() {
+            continue;
+        }
+        text += &format!("    {} {what}\n", count(rules.len(), "rule"));
+        for rule in rules.iter().filter(|_| verbose) {
+            let why = match rule.unavailable.as_slice() {
+                [] => rule.filter_type.clone(),
+                all => all.join("; "),
+            };
+            text += &format!("      {}: {}\n", Sanitized(&rule.id), Sanitized(&why));
+        }
+    }
+    text
 }
 
 fn approver_line(approver: &proto::ApproverReport) -> String {

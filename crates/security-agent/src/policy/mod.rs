@@ -40,7 +40,7 @@ impl Policy {
     pub(crate) async fn run(&self, config: &Config) -> Result<ExitCode> {
         match self {
             Self::Check(args) if args.loaded_policies => {
-                patiently(loaded::run(&config.socket, args.json)).await
+                patiently(loaded::run(&config.socket, args.json, args.verbose)).await
             }
             Self::Check(args) => check::run(args, config),
             Self::Eval(args) => eval::run(args, config),

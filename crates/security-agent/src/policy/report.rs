@@ -88,7 +88,7 @@ fn policy_text(text: &mut String, policy: &PolicyReport, verbose: bool) {
             &format!("left out, {reason}"),
             &rules,
             verbose,
-            |_| String::new(),
+            |rule| rule.filter_reason.clone().unwrap_or_default(),
         );
     }
     let not_here = |rule: &&RuleReport| is_of_missing_event(rule);

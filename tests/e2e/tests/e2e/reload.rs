@@ -174,4 +174,10 @@ fn the_emulated_version_is_a_setting() {
     };
     assert_eq!(state("for_old").as_deref(), Some("\"loaded\""), "{out}");
     assert_eq!(state("for_new").as_deref(), Some("\"filtered\""), "{out}");
+    let (good, out, error) =
+        probe.agent(&["runtime", "policy", "check", "--loaded-policies", "-v"]);
+    assert!(
+        good && out.contains("1 rule left out") && out.contains("for_new: agent_version"),
+        "{out}{error}"
+    );
 }
