@@ -99,7 +99,14 @@ impl Checker<'_> {
             {
                 ip_in(positive, source, vec![net])
             }
-            (Operand::IpSource(left), Operand::IpSource(right)) if matches!(positive, Eq | In) => {
+            (Operand::IpSource(left), Operand::IpSource(_)) if op == AllIn && left.many() => {
+                let message = "`allin` between two lists of the event".to_owned();
+                return Err(Error::new(ErrorKind::Operator(message), right_span)
+                    .help("write the networks out: field allin [ 10.0.0.0/8 ]"));
+            }
+            (Operand::IpSource(left), Operand::IpSource(right))
+                if matches!(positive, Eq | In | AllIn) =>
+            {
                 Pred::IpEq(left, right)
             }
             (left, right) => {

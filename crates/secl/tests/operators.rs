@@ -344,7 +344,10 @@ fn addresses() {
             ),
             ("network.ip in [ 192.168.0.0/16, 10.0.0.0/8 ]", true),
             ("network.ip allin [ 192.168.0.0/16, 10.0.0.0/8 ]", true),
-            ("network.ip in ${ips} && ${ips} in 192.168.0.0/16", true),
+            (
+                "network.ip allin ${ips} && network.ip in ${ips} && ${ips} in 192.168.0.0/16",
+                true,
+            ),
             ("${ips} allin [ 10.0.0.0/8 ]", false),
             (
                 "${ips} not in [ 11.0.0.0/8 ] && network.ip in network.ips",
@@ -450,6 +453,7 @@ fn what_does_not_go_together() {
         ("network.ip + 1 == 2", ty),
         ("process.gids + process.list.key == 1", operator),
         ("process.argv in 10.0.0.0/8", ty),
+        ("network.ips allin ${ips}", operator),
     ] {
         let error = compile(source).expect_err(source);
         assert!(

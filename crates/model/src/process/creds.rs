@@ -11,31 +11,31 @@ use crate::fields::Cx;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
 pub struct Creds {
     /// The id of the process's user.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "user", ty = String, get = Creds::user, weight = 50, doc = "The name of the process's user.")]
     pub uid: u32,
     /// The id of the process's group.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "group", ty = String, get = Creds::group, weight = 50, doc = "The name of the process's group.")]
     pub gid: u32,
     /// The id of the user that permissions are checked for.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "euser", ty = String, get = Creds::euser, weight = 50, doc = "The name of the user that permissions are checked for.")]
     pub euid: u32,
     /// The id of the group that permissions are checked for.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "egroup", ty = String, get = Creds::egroup, weight = 50, doc = "The name of the group that permissions are checked for.")]
     pub egid: u32,
     /// The id of the user that file permissions are checked for.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "fsuser", ty = String, get = Creds::fsuser, weight = 50, doc = "The name of the user that file permissions are checked for.")]
     pub fsuid: u32,
     /// The id of the group that file permissions are checked for.
-    #[field]
+    #[field(validator = NonNegative)]
     #[computed(name = "fsgroup", ty = String, get = Creds::fsgroup, weight = 50, doc = "The name of the group that file permissions are checked for.")]
     pub fsgid: u32,
     /// The id of the user that logged in, whatever the process became since; `AUDIT_AUID_UNSET` when nobody did.
-    #[field]
+    #[field(validator = NonNegative)]
     pub auid: u32,
     /// The effective capabilities, as a bit mask.
     #[field(constants = "Kernel Capability constants")]

@@ -30,13 +30,13 @@ pub use target::Target;
 #[derive(Debug, Clone, Default, Fields)]
 pub struct Process {
     /// The id of the process (its thread group) in the initial pid namespace.
-    #[field]
+    #[field(validator = NonNegative)]
     pub pid: u32,
     /// The id of the thread that acts.
-    #[field]
+    #[field(validator = NonNegative)]
     pub tid: u32,
     /// The id of the process's parent.
-    #[field]
+    #[field(validator = NonNegative)]
     pub ppid: u32,
     /// The id of the process's session.
     #[field]
