@@ -6,20 +6,25 @@ mod world;
 use std::alloc::System;
 
 use atalaya_model::Event;
-use atalaya_policy::{RuleSet, Scratch};
-use atalaya_secl::NoVariables;
+use atalaya_policy::{NoScopes, RuleSet, Scratch, VariableStore};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static ALLOC: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-fn decide(rules: &RuleSet, event: &Event, scratch: &mut Scratch) -> Vec<String> {
+fn decide(
+    rules: &RuleSet,
+    event: &Event,
+    store: &mut VariableStore,
+    scratch: &mut Scratch,
+) -> Vec<String> {
     let mut matched = Vec::new();
+    let mut variables = store.bind(&NoScopes, world::NOW);
     rules.evaluate(
         event.event_type(),
         event,
         world::NOW,
-        &mut NoVariables,
+        &mut variables,
         scratch,
         |_, rule| matched.push(rule.id.clone()),
     );
@@ -43,12 +48,17 @@ fn a_quiet_event_costs_no_memory() {
         for make in [world::quiet_exec, world::quiet_open] {
             // What the thread has for all events is made by the first one.
             let mut scratch = Scratch::default();
+            let mut store = VariableStore::new(rules.variables());
             let first = make();
-            assert_eq!(decide(&rules, &first, &mut scratch), [""; 0], "{name}");
+            assert_eq!(
+                decide(&rules, &first, &mut store, &mut scratch),
+                [""; 0],
+                "{name}"
+            );
             // A new event, so that nothing was derived from it before.
             let event = make();
             let region = Region::new(ALLOC);
-            decide(&rules, &event, &mut scratch);
+            decide(&rules, &event, &mut store, &mut scratch);
             let used = region.change();
             println!(
                 "{name}, {}: {:?} of {} rules; {used:?}",

@@ -372,17 +372,25 @@ pub(super) struct Lookup {
 
 impl Atom {
     pub(super) fn lookup(&self) -> Lookup {
-        let way = match &self.probe {
+        Lookup {
+            slot: Arc::clone(&self.slot),
+            way: self.way(),
+        }
+    }
+
+    /// Whether the other one certainly needs no other look-up.
+    pub(super) fn has_lookup_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot) && self.way() == other.way()
+    }
+
+    fn way(&self) -> u8 {
+        match &self.probe {
             Probe::Text(TextProbe::Equal(_) | TextProbe::NotEmpty) => 0,
             Probe::Text(TextProbe::Name(_)) => 1,
             Probe::Text(TextProbe::Start(_)) => 2,
             Probe::Text(TextProbe::End(_)) => 3,
             Probe::Text(TextProbe::Inside(_)) => 4,
             Probe::Int(_) | Probe::Mask(_) | Probe::Bool(_) => 0,
-        };
-        Lookup {
-            slot: Arc::clone(&self.slot),
-            way,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::model::{EventView, IterId};
 use crate::program::{MAX_REGISTER, Program};
 use crate::variables::{EvalContext, NoVariables};
 
+use choose::Chooser;
 use graph::{Builder, Graph};
 use slot::Slots;
 
@@ -42,25 +43,23 @@ struct Entry {
 impl RuleIndex {
     /// Makes the index of rules, which are known by their position from here on.
     pub fn new<'a>(programs: impl IntoIterator<Item = &'a Program>) -> Self {
+        let programs: Vec<&Program> = programs.into_iter().collect();
+        let chooser = Chooser::new(&programs);
         let mut graph = Builder::default();
+        let mut slots = slot::Builder::default();
         let mut rules: Vec<Entry> = Vec::new();
-        let mut keys = Vec::new();
-        for program in programs {
-            keys.push(key::of(program));
+        let mut always = vec![0u64; programs.len().div_ceil(64)];
+        for (number, program) in (0u32..).zip(programs) {
+            match (chooser.choose(program), always.get_mut(rules.len() / 64)) {
+                (Some(key), _) => slots.add(key, number),
+                (None, Some(word)) => *word |= 1 << (number % 64),
+                (None, None) => {}
+            }
             let (once, each) = program.parts();
             rules.push(Entry {
                 once: graph.add(once),
                 each: each.map(|(iter, pred)| (*iter, graph.add(pred))),
             });
-        }
-        let mut slots = slot::Builder::default();
-        let mut always = vec![0u64; rules.len().div_ceil(64)];
-        for (rule, key) in (0u32..).zip(choose::choose(keys)) {
-            match (key, always.get_mut(rule as usize / 64)) {
-                (Some(key), _) => slots.add(key, rule),
-                (None, Some(word)) => *word |= 1 << (rule % 64),
-                (None, None) => {}
-            }
         }
         Self {
             graph: graph.finish(),
