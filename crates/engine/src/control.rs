@@ -96,6 +96,12 @@ impl Control {
                 self.shared.options.policies_dir.display()
             ));
         }
+        if self.shared.hashing.is_stuck() {
+            warnings.push(
+                "no file can be hashed: every thread waits for a file system that does not answer"
+                    .to_owned(),
+            );
+        }
         if let Some(error) = self.shared.reload_error() {
             warnings.push(format!(
                 "the last reload of the policies failed: {error}; the former rules stay"

@@ -79,6 +79,11 @@ impl Hashing {
         (file, answer)
     }
 
+    /// Whether no hash can come any more because no read ends.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.pool.as_ref().is_some_and(HashPool::is_stuck)
+    }
+
     /// What waiting events come out of; for the one thread that sends them.
     pub(crate) fn take_receiver(&self) -> Option<Receiver<Pending>> {
         lock(&self.received).take()

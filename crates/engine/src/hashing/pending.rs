@@ -60,13 +60,7 @@ impl Pending {
                 .into_iter()
                 .map(|(file, answer)| Hashed {
                     file,
-                    hashes: match answer {
-                        Err(state) => state.into(),
-                        Ok(_) if !may_wait => HashState::HashWasRateLimited.into(),
-                        Ok(answer) => answer
-                            .recv_deadline(deadline)
-                            .unwrap_or_else(|_| HashState::HashTimedOut.into()),
-                    },
+                    hashes: wait(answer, may_wait.then_some(deadline)),
                 })
                 .collect();
             sent |= shared.emitter.event(&self.event, rule, &extras);
@@ -77,6 +71,17 @@ impl Pending {
     }
 }
 
+/// The hashes, if they come until then; `None` does not wait at all.
+fn wait(answer: Answer, until: Option<Instant>) -> FileHashes {
+    match (answer, until) {
+        (Err(state), _) => state.into(),
+        (Ok(_), None) => HashState::HashWasRateLimited.into(),
+        (Ok(answer), Some(until)) => answer
+            .recv_deadline(until)
+            .unwrap_or_else(|_| HashState::HashTimedOut.into()),
+    }
+}
+
 /// Sends events until no more can come.
 pub(crate) fn send_all(shared: &Shared, pending: &Receiver<Pending>) {
     for event in pending {
@@ -84,5 +89,38 @@ pub(crate) fn send_all(shared: &Shared, pending: &Receiver<Pending>) {
             add(&shared.stats.panics, 1);
             tracing::error!("sending an event with hashes failed; it is dropped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::bounded;
+    use std::time::Duration;
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let soon = || Some(Instant::now() + Duration::from_millis(20));
+        let begun = Instant::now();
+        // A file system that does not answer.
+        let (keep, answer) = bounded(1);
+        assert_eq!(
+            wait(Ok(answer.clone()), soon()).state,
+            HashState::HashTimedOut
+        );
+        assert_eq!(
+            wait(Ok(answer.clone()), None).state,
+            HashState::HashWasRateLimited
+        );
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        assert!(keep.try_send(HashState::Done.into()).is_ok());
+        assert_eq!(wait(Ok(answer.clone()), soon()).state, HashState::Done);
+        // A thread that has ended.
+        drop(keep);
+        assert_eq!(wait(Ok(answer), soon()).state, HashState::HashTimedOut);
+        assert_eq!(
+            wait(Err(HashState::NoHash), soon()).state,
+            HashState::NoHash
+        );
     }
 }

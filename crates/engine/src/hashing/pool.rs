@@ -66,6 +66,11 @@ impl HashPool {
         Ok(answered)
     }
 
+    /// Whether every thread that there may be has been reading for long: no hash will come.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.inner.threads.load(Ordering::Acquire) >= THREADS && self.inner.all_are_busy()
+    }
+
     fn start_thread(&self) {
         let number = self.inner.threads.fetch_add(1, Ordering::AcqRel);
         if number >= THREADS {
@@ -89,16 +94,19 @@ impl Inner {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// All threads that there are have been reading for long.
     fn wants_thread(&self) -> bool {
+        self.threads.load(Ordering::Acquire) < THREADS && self.all_are_busy()
+    }
+
+    /// All threads that there are have been reading for long.
+    fn all_are_busy(&self) -> bool {
         let threads = self.threads.load(Ordering::Acquire);
         let now = self.now_ms();
         let stuck = u64::try_from(STUCK.as_millis()).unwrap_or(u64::MAX);
-        threads < THREADS
-            && self.busy.iter().take(threads).all(|since| {
-                let since = since.load(Ordering::Relaxed);
-                since != 0 && now.saturating_sub(since - 1) > stuck
-            })
+        self.busy.iter().take(threads).all(|since| {
+            let since = since.load(Ordering::Relaxed);
+            since != 0 && now.saturating_sub(since - 1) > stuck
+        })
     }
 
     /// Works until the pool is dropped.
@@ -149,6 +157,13 @@ mod tests {
         let second = wait(pool.ask(request(&path)).unwrap()).unwrap();
         assert_eq!(second.state, HashState::Done);
         assert_eq!(pool.inner.threads.load(Ordering::Relaxed), 2);
+        assert!(!pool.is_stuck());
+        pool.inner.threads.store(THREADS, Ordering::Relaxed);
+        assert!(!pool.is_stuck());
+        for busy in &pool.inner.busy {
+            busy.store(1, Ordering::Relaxed);
+        }
+        assert!(pool.is_stuck());
     }
 
     #[test]
