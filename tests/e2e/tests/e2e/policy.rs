@@ -138,6 +138,7 @@ fn macros_and_tags() {
 fn explain_tells_what_system_probe_counted() {
     let mut probe = Setup::new()
         .rule("counted", r#"open.file.path == "{work}/file""#)
+        .rule("written", r#"fim.write.file.path == "{work}/file""#)
         .start();
     for _ in 0..3 {
         touch(&probe, "file");
@@ -152,6 +153,17 @@ fn explain_tells_what_system_probe_counted() {
     let (good, out, error) = probe.agent(&explain);
     assert!(
         good && out.contains("In system-probe: matched 3 times, 0 of them kept back"),
+        "{out}{error}"
+    );
+    // Of a rule that is several, all count.
+    std::fs::remove_file(probe.path("file")).unwrap();
+    let all = wait_for(event_time(), || {
+        (probe.events.of_rule("written").len() == 4).then_some(())
+    });
+    assert!(all.is_some());
+    let (good, out, error) = probe.agent(&["runtime", "policy", "explain", "written", dir]);
+    assert!(
+        good && out.contains("In system-probe: matched 4 times"),
         "{out}{error}"
     );
 }
