@@ -12,9 +12,9 @@ use atalaya_policy::{Explanation, Rule, RuleReport};
 use serde::Serialize;
 
 use super::eval::find;
-use super::lines;
 use super::load::{Files, LoadedFiles};
 use super::typical::{Measured, measure};
+use super::{lines, plain};
 use crate::cli::out;
 
 #[derive(clap::Args)]
@@ -198,11 +198,11 @@ fn part_text(text: &mut String, part: &Part<'_>) {
     }
     text.push_str("  In the kernel\n");
     for line in kernel(decided) {
-        let _ = writeln!(text, "    {}", Sanitized(&line));
+        let _ = writeln!(text, "    {}", plain(&line));
     }
     text.push_str("  In the index of rules\n");
     for line in index(decided) {
-        let _ = writeln!(text, "    {}", Sanitized(&line));
+        let _ = writeln!(text, "    {}", plain(&line));
     }
     text.push_str("  Then, in this order\n");
     for term in &decided.terms {
@@ -210,7 +210,7 @@ fn part_text(text: &mut String, part: &Part<'_>) {
         let _ = writeln!(
             text,
             "    {}  (weight {}, about {} ns{each})",
-            Sanitized(&term.text),
+            plain(&term.text),
             term.weight,
             term.estimated_ns
         );
@@ -235,7 +235,7 @@ fn part_text(text: &mut String, part: &Part<'_>) {
     };
     let _ = writeln!(text, "  Sends: {}", Sanitized(limit));
     for action in &part.actions {
-        let _ = writeln!(text, "  Action: {}", Sanitized(action));
+        let _ = writeln!(text, "  Action: {}", plain(action));
     }
 }
 

@@ -12,6 +12,7 @@ mod trial;
 mod typical;
 mod values;
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -53,12 +54,16 @@ impl Policy {
 
 /// Sanitised, but still several lines.
 fn lines(text: &str) -> String {
-    // The escaped backslashes of `sanitize` would move the carets.
-    let line = |l: &str| match l.contains(atalaya_api::is_dangerous) {
-        true => atalaya_api::sanitize(l).into_owned(),
-        false => l.to_owned(),
-    };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+/// Sanitised where something would harm. What does not is left as it is, as expressions are: doubled backslashes would change
+/// them, and move the carets below them.
+fn plain(text: &str) -> Cow<'_, str> {
+    match text.contains(atalaya_api::is_dangerous) {
+        true => atalaya_api::sanitize(text),
+        false => text.into(),
+    }
 }
 
 /// `1 rule`, `2 rules`.

@@ -9,8 +9,8 @@ use atalaya_model::capture::CaptureKind;
 use atalaya_policy::{Approvers, FilterType, PolicyReport, RuleReport, RuleSet, Status};
 use serde_json::{Value, json};
 
-use super::count;
 use super::load::LoadedFiles;
+use super::{count, plain};
 
 /// So many names are shown where not all are asked for.
 const SOME: usize = 3;
@@ -167,7 +167,7 @@ fn listed(
     for rule in rules {
         let about = match about(rule) {
             about if about.is_empty() => about,
-            about => format!(": {}", Sanitized(&about)),
+            about => format!(": {}", plain(&about)),
         };
         let _ = writeln!(
             text,
@@ -208,7 +208,7 @@ fn event_type_text(text: &mut String, rules: &RuleSet, event_type: &str, verbose
         for id in because {
             let part = part_that_accepts(rules, id);
             let part = part.map_or(String::new(), |part| format!(": {part}"));
-            let _ = writeln!(text, "      {}{}", Sanitized(id), Sanitized(&part));
+            let _ = writeln!(text, "      {}{}", Sanitized(id), plain(&part));
         }
     }
 }
