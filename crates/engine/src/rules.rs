@@ -138,6 +138,8 @@ impl Loaded {
             .flat_map(|policy| &policy.rules)
         {
             match rule.status {
+                // What changes a rule of an earlier policy is none of its own.
+                Status::Loaded if rule.merged_into.is_some() => {}
                 Status::Loaded | Status::PartiallyLoaded => counts.0 += 1,
                 Status::Error => counts.1 += 1,
                 Status::Filtered => {}
