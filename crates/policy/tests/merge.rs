@@ -564,3 +564,15 @@ rules:
             .contains("\"unchanged\":6")
     );
 }
+
+#[test]
+fn a_misspelt_macro_is_offered_before_a_constant() {
+    let text = "macros:\n  - {id: O_CREATE, values: [a]}\nrules:\n  - {id: r, expression: open.file.name in O_CREATS}\n";
+    let (_, report) = load_one(text);
+    let error = report.all_errors().next().unwrap();
+    assert_eq!(
+        error.help.as_deref(),
+        Some("did you mean `O_CREATE`?"),
+        "{error}"
+    );
+}

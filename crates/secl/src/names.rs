@@ -206,13 +206,19 @@ impl Checker<'_> {
         let fields = self.scope.schema.field_names();
         let constants = self.scope.schema.constant_names();
         let macros = self.scope.macros.macros.keys().map(String::as_str);
-        let known = fields
-            .iter()
-            .chain(&constants)
-            .map(AsRef::as_ref)
-            .chain(macros);
+        let known = fields.iter().chain(&constants).map(AsRef::as_ref);
         let error = Error::new(ErrorKind::UnknownField(name.to_owned()), span);
-        match nearest(name, known) {
+        let distance = |other: &str| {
+            let (name, other) = (name.to_ascii_lowercase(), other.to_ascii_lowercase());
+            strsim::osa_distance(&name, &other)
+        };
+        // Of what is equally like it the author's own names come first.
+        let candidates = [nearest(name, macros), nearest(name, known)];
+        let best = candidates
+            .into_iter()
+            .flatten()
+            .min_by_key(|found| distance(found));
+        match best {
             Some(found) => error.help(format!("did you mean `{found}`?")),
             None => error,
         }
