@@ -111,11 +111,12 @@ fn text_literal() -> impl Strategy<Value = String> {
     prop_oneof![
         2 => word().prop_map(|word| format!("\"{word}\"")),
         1 => Just("\"\"".to_owned()),
-        2 => (word(), 0..5).prop_map(|(word, shape)| match shape {
+        2 => (word(), 0..6).prop_map(|(word, shape)| match shape {
             0 => format!("~\"*{word}\""),
             1 => format!("~\"{word}*\""),
             2 => format!("~\"*{word}*\""),
             3 => format!("~\"{}*{word}\"", word.chars().next().unwrap()),
+            4 => format!("r\"^({word}|c)[a-t]*$\""),
             _ => format!("r\"({word}|cat) ?\""),
         }),
     ]

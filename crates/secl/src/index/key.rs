@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use regex_syntax::hir::literal::{ExtractKind, Extractor, Literal};
+use regex_syntax::hir::{Hir, Look};
+
 use crate::ast::{ArithOp, CompareOp};
 use crate::ir::{Iter, Num, Pred, Source};
 use crate::model::{IterId, TextKind};
@@ -256,11 +259,7 @@ fn probes_of(form: &Form, kind: TextKind, out: &mut Vec<TextProbe>) -> Option<()
         // The literals of a pattern without regard to case are not worth their number.
         Form::Regex(_) if kind == TextKind::DnsName => return None,
         Form::Regex(regex) => {
-            out.extend(
-                literals_of(regex.as_str())?
-                    .into_iter()
-                    .map(TextProbe::Inside),
-            );
+            out.extend(literals_of(regex.as_str())?);
         }
         Form::Fold(inner) => probes_of(inner, kind, out)?,
     }
@@ -280,34 +279,32 @@ fn part_probe(part: Part<'_>) -> Option<TextProbe> {
 const MAX_LITERALS: usize = 64;
 
 /// Texts of which each text that matches has at least one.
-fn literals_of(regex: &str) -> Option<Vec<String>> {
-    use regex_syntax::hir::literal::{ExtractKind, Extractor};
+fn literals_of(regex: &str) -> Option<Vec<TextProbe>> {
     let hir = regex_syntax::Parser::new().parse(regex).ok()?;
-    let mut best: Option<Vec<String>> = None;
-    for kind in [ExtractKind::Prefix, ExtractKind::Suffix] {
-        let mut extractor = Extractor::new();
-        extractor.kind(kind).limit_total(MAX_LITERALS);
-        let found = extractor.extract(&hir);
-        let Some(literals) = found.literals() else {
-            continue;
-        };
-        let texts: Option<Vec<String>> = literals
-            .iter()
-            .map(|literal| {
-                let text = std::str::from_utf8(literal.as_bytes()).ok()?;
-                (text.len() > 1).then(|| text.to_owned())
-            })
-            .collect();
-        let shortest = |texts: &Vec<String>| texts.iter().map(String::len).min().unwrap_or(0);
-        if let Some(texts) = texts
-            && best
-                .as_ref()
-                .is_none_or(|best| shortest(best) < shortest(&texts))
-        {
-            best = Some(texts);
-        }
+    // What a match begins with, the text begins with, if a match stands at its start only.
+    if hir.properties().look_set_prefix().contains(Look::Start)
+        && let Some(starts) = literals(&hir, ExtractKind::Prefix, 1)
+    {
+        return Some(starts.into_iter().map(TextProbe::Start).collect());
     }
-    best
+    let shortest = |texts: &Vec<String>| texts.iter().map(String::len).min();
+    let best = [ExtractKind::Prefix, ExtractKind::Suffix]
+        .into_iter()
+        .filter_map(|kind| literals(&hir, kind, 2))
+        .max_by_key(shortest)?;
+    Some(best.into_iter().map(TextProbe::Inside).collect())
+}
+
+/// What each match begins or ends with, if all of it is at least so long.
+fn literals(hir: &Hir, kind: ExtractKind, length: usize) -> Option<Vec<String>> {
+    let mut extractor = Extractor::new();
+    extractor.kind(kind).limit_total(MAX_LITERALS);
+    let found = extractor.extract(hir);
+    let text = |literal: &Literal| {
+        let text = std::str::from_utf8(literal.as_bytes()).ok()?;
+        (text.len() >= length).then(|| text.to_owned())
+    };
+    found.literals()?.iter().map(text).collect()
 }
 
 impl Slot {
@@ -345,6 +342,7 @@ impl TextProbe {
             Self::Start(text) => match text.matches('/').count() {
                 // `/tmp/`, `/usr/`
                 2 if text.ends_with('/') => 100_000,
+                _ if text.len() == 1 => 100_000,
                 _ => part_chance(text.len()),
             },
             Self::End(text) | Self::Inside(text) => part_chance(text.len()),

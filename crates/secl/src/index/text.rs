@@ -182,7 +182,7 @@ struct Affixes {
     sorted: Vec<Affix>,
     /// Ends, spelled backwards.
     backwards: bool,
-    /// As many bytes as all of them have, up to 8.
+    /// As many bytes as all of them have, up to 6.
     head: usize,
     /// One bit for each [`sketch_of_head`] that there is: most texts need not be searched for.
     heads: [u64; 4],
@@ -198,9 +198,8 @@ struct Affix {
 
 /// A number below 256 from the first bytes.
 fn sketch_of_head<'a>(bytes: impl Iterator<Item = &'a u8>) -> usize {
-    bytes.fold(0, |sum: usize, byte| {
-        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
-    }) % 256
+    let sum = bytes.fold(0, |sum: u32, byte| sum.rotate_left(5) ^ u32::from(*byte));
+    sum.wrapping_mul(0x9e37_79b9).to_be_bytes()[0].into()
 }
 
 impl Affixes {
@@ -232,7 +231,7 @@ impl Affixes {
             open.push(at);
         }
         let shortest = sorted.iter().map(|affix| affix.text.len()).min();
-        let head = shortest.unwrap_or(0).min(8);
+        let head = shortest.unwrap_or(0).min(6);
         let mut heads = [0; 4];
         for affix in &sorted {
             let sketch = sketch_of_head(affix.text.iter().take(head));
