@@ -167,7 +167,7 @@ keys! {
     /// Compute hashes of files: for the `hash` action, and for `*.file.hashes` in rules.
     "runtime_security_config.hash_resolver.enabled" => hash_enabled: bool = true, "", PROBE;
 
-    /// The types of events whose files are hashed.
+    /// The types of events whose files the `hash` action hashes.
     "runtime_security_config.hash_resolver.event_types" => hash_event_types: Vec<String> = vec!["exec".into(), "open".into()], "", PROBE;
 
     /// Which hashes. `ssdeep`, which the Datadog Agent has besides, is accepted and without effect: there is no
