@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::eval::find;
 use super::load::{Files, LoadedFiles};
 use super::typical::{Measured, measure};
-use super::{lines, plain};
+use super::{count, lines, plain};
 use crate::cli::out;
 
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ struct Live {
 pub(crate) async fn run(args: &Args, config: &Config) -> Result<ExitCode> {
     let loaded = args.files.load(config, Vec::new())?;
     let live = live(&config.socket, &args.rule).await;
-    let explained = explain(&loaded, &args.rule, live)?;
+    let explained = explain(&loaded, &args.rule, live, config)?;
     if args.json {
         let text = serde_json::to_string_pretty(&explained)?;
         out(&format!("{}\n", sanitize_json(&text)));
@@ -78,7 +78,12 @@ pub(crate) async fn run(args: &Args, config: &Config) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn explain<'a>(loaded: &'a LoadedFiles, id: &'a str, live: Option<Live>) -> Result<Explained<'a>> {
+fn explain<'a>(
+    loaded: &'a LoadedFiles,
+    id: &'a str,
+    live: Option<Live>,
+    config: &Config,
+) -> Result<Explained<'a>> {
     let rules: Vec<_> = find(&loaded.rules, id).collect();
     let Some(first) = rules.first() else {
         bail!("{}", loaded.missing(id));
@@ -93,14 +98,17 @@ fn explain<'a>(loaded: &'a LoadedFiles, id: &'a str, live: Option<Live>) -> Resu
         file: found.map_or(&first.policy.name, |(file, _)| file),
         line: found.map_or(0, |(_, report)| report.line),
         description: &first.description,
-        parts: rules.iter().filter_map(|rule| part(loaded, rule)).collect(),
+        parts: rules
+            .iter()
+            .filter_map(|rule| part(loaded, rule, config))
+            .collect(),
         unavailable: found.map_or(&[], |(_, report)| &report.unavailable),
         not_executed: found.map_or(&[], |(_, report)| &report.not_executed),
         live,
     })
 }
 
-fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule) -> Option<Part<'a>> {
+fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule, config: &Config) -> Option<Part<'a>> {
     let program = rule.program();
     Some(Part {
         decided: loaded.rules.explain(&rule.id)?,
@@ -108,19 +116,26 @@ fn part<'a>(loaded: &'a LoadedFiles, rule: &'a Rule) -> Option<Part<'a>> {
         measured: measure(&loaded.rules, rule),
         fields: program.fields().iter().map(|field| &*field.name).collect(),
         actions: rule.actions.iter().map(|a| a.source.as_str()).collect(),
-        limit: limit(rule),
+        limit: limit(rule, config),
         silent: rule.silent,
     })
 }
 
-fn limit(rule: &Rule) -> String {
+fn limit(rule: &Rule, config: &Config) -> String {
     let each = match rule.limiter_token.as_slice() {
         [] => String::new(),
         fields => format!(", for each {}", fields.join(" and ")),
     };
     match rule.every {
         Some(period) => format!("1 event in {period:?}{each}"),
-        None => format!("40 events at once, then 10 a second{each}"),
+        None => format!(
+            "{} at once, then {} a second{each}",
+            count(
+                usize::try_from(config.event_server_burst.max(1)).unwrap_or(usize::MAX),
+                "event"
+            ),
+            config.event_server_rate.max(1)
+        ),
     }
 }
 
