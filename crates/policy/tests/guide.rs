@@ -5,7 +5,7 @@ use std::path::Path;
 
 use atalaya_model::{ValueEvent, schema};
 use atalaya_policy::{InternalPolicy, LoadOptions, RuleSet};
-use atalaya_secl::{EvalContext, MacroSet, NoVariables, Scope, compile_rule};
+use atalaya_secl::{EvalContext, MacroSet, NoVariables, Scope, compile_rule, parse};
 
 /// The fenced blocks of one kind, each with its line.
 fn blocks<'t>(text: &'t str, kind: &str) -> Vec<(usize, &'t str)> {
@@ -42,6 +42,11 @@ fn expressions_compile() {
                     error.render(expression, "example")
                 );
             }
+            // What is printed is the same rule.
+            let printed = parse(expression).unwrap().to_string();
+            let again = parse(&printed).unwrap().to_string();
+            assert_eq!(printed, again, "docs/secl.md:{line}");
+            compile_rule(&printed, &scope).unwrap_or_else(|error| panic!("{printed}: {error}"));
             count += 1;
         }
     }

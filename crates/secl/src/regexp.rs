@@ -364,6 +364,8 @@ fn trim_any(mut source: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -468,5 +470,40 @@ mod tests {
         }
         assert!(compile("(a{500}|b{500}){1000}").is_err());
         assert!(compile("([0-9]{1,3}[.]){3}x").is_ok());
+    }
+
+    /// Regexps that both engines understand the same way.
+    fn common() -> impl Strategy<Value = String> {
+        let atom = prop::sample::select(vec![
+            "a", "b", "ab", ".", "[ab]", "[^a]", "[a-c]", r"\.", r"\+", "^", "$", "", r"\x61",
+        ]);
+        atom.prop_map(str::to_owned)
+            .prop_recursive(4, 20, 3, |inner| {
+                let repeat =
+                    prop::sample::select(vec!["*", "+", "?", "{2}", "{1,2}", "{1,}", "*?"]);
+                prop_oneof![
+                    (inner.clone(), inner.clone()).prop_map(|(a, b)| a + &b),
+                    (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{a}|{b}")),
+                    (inner.clone(), repeat).prop_map(|(a, times)| format!("(?:{a}){times}")),
+                    inner.clone().prop_map(|a| format!(".*{a}.*")),
+                    inner.prop_map(|a| format!("({a})")),
+                ]
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_rest_means_the_same(regexp in common(), text in "[abc.+\n]{0,6}") {
+            let plain = Regex::new(&regexp).unwrap();
+            prop_assert_eq!(compile(&regexp).unwrap().is_match(&text), plain.is_match(&text), "{} on {:?}", regexp, text);
+        }
+
+        #[test]
+        fn anything_is_compiled_or_refused(regexp in r"([ab,:<>&~|*+?.^$(){}\[\]0-9-]|\\[a-zA-Z0-9]|\(\?[imsUPx:<]?|é){0,12}") {
+            let _ = compile(&regexp);
+            let _ = cost(&regexp);
+        }
     }
 }
