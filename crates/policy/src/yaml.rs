@@ -102,8 +102,8 @@ pub(crate) fn parse(source: &str) -> Result<Node, SyntaxError> {
 /// How deep a file may nest: a policy needs eight levels. The reader takes much stack for each.
 const MAX_DEPTH: usize = 24;
 
-/// How many values a file may have: as many as fit into the largest file that is read.
-const MAX_NODES: usize = 4_000_000;
+/// How many values a file may have: as many as a real policy of the largest size has.
+const MAX_NODES: usize = 1_500_000;
 
 /// How much aliases may stand for, all together.
 const MAX_REPLAYED: usize = 200_000;

@@ -576,3 +576,22 @@ fn a_misspelt_macro_is_offered_before_a_constant() {
         "{error}"
     );
 }
+
+#[test]
+fn event_types_that_are_not_enabled() {
+    let options = LoadOptions {
+        event_types: Some(["open".to_owned()].into()),
+        ..LoadOptions::default()
+    };
+    let text = "rules:\n  - {id: e, expression: exec.retval == 0}\n  - {id: w, expression: fim.write.file.name == \"x\"}\n";
+    let (rules, report) = load_with(&[("a.policy", text)], options);
+    let found = errors(&report);
+    assert_eq!(
+        found[0],
+        "a.policy:2:25: rule `e` error: event type not enabled: `exec`"
+    );
+    // Of a rule about all writes what is enabled stays.
+    let ids: Vec<_> = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["__fim_expanded_open__w"]);
+    assert_eq!(report.counts().loaded, 1);
+}

@@ -320,6 +320,42 @@ fn ten_megabytes() {
     }
 }
 
+#[test]
+fn many_bad_definitions_are_not_all_told() {
+    let text = "rules:\n".to_owned() + &"- {}\n".repeat(400_000);
+    let start = Instant::now();
+    let found = beside_good(&text);
+    assert_eq!(found.len(), 2 * 1000 + 1);
+    assert!(
+        found[0].starts_with("a.policy:1002:3: more than 1000 `rules` with errors"),
+        "{}",
+        found[0]
+    );
+    assert!(start.elapsed() < Duration::from_secs(60));
+    // Nor are many errors of one rule.
+    let keys: Vec<String> = (0..20_000).map(|number| format!("k{number}: 1")).collect();
+    let text = format!(
+        "rules:\n  - {{id: r, expression: open.flags == 1, {}}}\n",
+        keys.join(", ")
+    );
+    assert_eq!(beside_good(&text).len(), 100);
+    let token = vec!["nothing"; 20_000].join(", ");
+    let text =
+        format!("rules:\n  - {{id: r, expression: open.flags == 1, limiter_token: [{token}]}}\n");
+    assert_eq!(beside_good(&text).len(), 100);
+    let actions = vec!["{set: {value: 1}}, {}, {hash: {field: x}}"; 2_000].join(", ");
+    let text =
+        format!("rules:\n  - {{id: r, expression: open.flags == 1, actions: [{actions}]}}\n");
+    assert_eq!(beside_good(&text).len(), 100);
+    // More values than a policy can have.
+    let text = "rules:\n".to_owned() + &"- {}\n".repeat(3_000_000);
+    let found = beside_good(&text);
+    assert!(
+        found.len() == 1 && found[0].contains("invalid YAML"),
+        "{found:?}"
+    );
+}
+
 /// Texts that look like policies in part.
 fn yaml() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![

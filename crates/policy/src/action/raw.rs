@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::ActionKind;
-use crate::document::{Reader, Text};
+use crate::document::{MAX_ERRORS, Reader, Text};
 use crate::locate::File;
 use crate::yaml::{Kind, Node, Place};
 
@@ -162,9 +162,14 @@ pub(crate) fn read_action(
     errors: &mut Reader<'_>,
 ) -> Option<RawAction> {
     let mut reader = Reader::new(file);
+    if errors.errors.len() >= MAX_ERRORS {
+        return None;
+    }
     let action = read(&mut reader, node);
     let usable = !reader.bad;
-    errors.errors.append(&mut reader.errors);
+    for error in reader.errors.drain(..) {
+        errors.push(error);
+    }
     action.filter(|_| usable)
 }
 

@@ -14,7 +14,7 @@ mod macros;
 mod reader;
 mod rules;
 
-pub(crate) use reader::Reader;
+pub(crate) use reader::{MAX_ERRORS, Reader};
 
 use macros::read_macro;
 use rules::read_rule;
@@ -100,8 +100,14 @@ pub(crate) fn read(file: File<'_>) -> Document {
                     "version" => document.version = reader.string(value).value,
                     "type" => document.kind = reader.string(value).value,
                     "replace_policy_id" => document.replaces = Some(reader.string(value).value),
-                    "macros" => document.macros = reader.items(key, value, read_macro),
-                    "rules" => document.rules = reader.items(key, value, read_rule),
+                    "macros" => {
+                        document.macros =
+                            reader.items(key, value, read_macro, |item| item.common.unusable)
+                    }
+                    "rules" => {
+                        document.rules =
+                            reader.items(key, value, read_rule, |rule| rule.common.unusable)
+                    }
                     // On-demand probes of old versions, and what hangs under a YAML anchor.
                     "hooks" => {}
                     name if name.starts_with('.') || name.starts_with("x-") => {}

@@ -9,6 +9,15 @@ use crate::locate::File;
 use crate::report::LoadError;
 use crate::yaml::{Key, Kind, Node, Place};
 
+/// How many rules, or macros, a file may have. What they take in memory is many times what they take in the file.
+const MAX_DEFINITIONS: usize = 100_000;
+
+/// How many of them may be unusable before the rest is left alone.
+const MAX_BAD: usize = 1000;
+
+/// How many errors of one rule, macro or other part of a file are told.
+pub(crate) const MAX_ERRORS: usize = 100;
+
 /// Reads one node, noting what is wrong.
 pub(crate) struct Reader<'a> {
     pub(crate) file: File<'a>,
@@ -30,14 +39,26 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn error(&mut self, at: Place, message: impl Into<String>) {
-        self.errors.push(self.file.error(at, message));
+        if self.errors.len() < MAX_ERRORS {
+            self.push(self.file.error(at, message));
+        }
+    }
+
+    /// Notes an error. Of very many in one place the first are told.
+    pub(crate) fn push(&mut self, error: LoadError) {
+        if self.errors.len() < MAX_ERRORS {
+            self.errors.push(error);
+        }
     }
 
     /// An error with what to do about it.
     pub(crate) fn error_help(&mut self, at: Place, message: impl Into<String>, help: &str) {
+        if self.errors.len() >= MAX_ERRORS {
+            return;
+        }
         let mut error = self.file.error(at, message);
         error.help = Some(help.to_owned());
-        self.errors.push(error);
+        self.push(error);
     }
 
     pub(crate) fn wrong(&mut self, node: &Node, wanted: &str) {
@@ -49,13 +70,16 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn unknown(&mut self, key: &Key, known: &[&'static str]) {
+        if self.errors.len() >= MAX_ERRORS {
+            return;
+        }
         let message = format!("unknown key `{}`", printable(&key.name));
         let mut error = self.file.error(key.at, message);
         if let Some(name) = atalaya_secl::nearest(&key.name, known.iter().copied()) {
             error.help = Some(format!("did you mean `{name}`?"));
             self.misspelt.push(name);
         }
-        self.errors.push(error);
+        self.push(error);
     }
 
     pub(crate) fn string(&mut self, node: &Node) -> Text {
@@ -119,9 +143,33 @@ impl<'a> Reader<'a> {
         key: &Key,
         node: &Node,
         read: fn(File<'_>, &Node) -> T,
+        is_bad: fn(&T) -> bool,
     ) -> Vec<T> {
         match &node.kind {
-            Kind::Seq(items) => items.iter().map(|item| read(self.file, item)).collect(),
+            Kind::Seq(items) => {
+                let mut found = Vec::new();
+                let mut bad = 0;
+                for item in items {
+                    if found.len() >= MAX_DEFINITIONS || bad >= MAX_BAD {
+                        let what = if bad >= MAX_BAD { bad } else { found.len() };
+                        let kind = if bad >= MAX_BAD { " with errors" } else { "" };
+                        let message = format!(
+                            "more than {what} `{}`{kind}: those from here on are not read",
+                            key.name
+                        );
+                        self.error_help(
+                            item.at,
+                            message,
+                            "split the file, or see whether it is a policy at all",
+                        );
+                        break;
+                    }
+                    let definition = read(self.file, item);
+                    bad += usize::from(is_bad(&definition));
+                    found.push(definition);
+                }
+                found
+            }
             Kind::Null => Vec::new(),
             _ => {
                 self.error_help(

@@ -9,7 +9,7 @@ use rustc_hash::FxHasher;
 
 use super::Loader;
 use crate::action::{self, Action, ActionBody, ActionContext, SetValue};
-use crate::document::Text;
+use crate::document::{MAX_ERRORS, Text};
 use crate::fim;
 use crate::lint::World;
 use crate::locate::File;
@@ -176,7 +176,7 @@ impl Loader<'_> {
         let Some(policy) = self.policies.get(merged.token_policy) else {
             return fields;
         };
-        for token in &merged.def.limiter_token {
+        for token in merged.def.limiter_token.iter().take(MAX_ERRORS) {
             let (message, help) = match self.schema.field(&token.value) {
                 Some(info)
                     if info.iterator.is_none()
@@ -230,10 +230,10 @@ impl Loader<'_> {
         for raw in &merged.def.actions {
             match (action::compile(raw, &cx), self.policies.get(raw.policy)) {
                 (Ok(action), _) => actions.push(action),
-                (Err(problem), Some(policy)) => {
+                (Err(problem), Some(policy)) if errors.len() < MAX_ERRORS => {
                     errors.push(problem.locate(cx.rule_id, policy.file()));
                 }
-                (Err(_), None) => {}
+                (Err(_), _) => {}
             }
         }
         if let Some(report) = self.rule_report(merged.report) {

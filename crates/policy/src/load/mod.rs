@@ -8,6 +8,7 @@ use atalaya_secl::model::Schema;
 use rustc_hash::FxHashMap;
 
 use crate::action::{self, ActionKind};
+use crate::document::MAX_ERRORS;
 use crate::lint::Notes;
 use crate::merge::MergedRule;
 use crate::options::LoadOptions;
@@ -85,6 +86,7 @@ impl Loader<'_> {
 
     fn note(&mut self, at: (usize, usize), error: LoadError) {
         if let Some(report) = self.rule_report(at)
+            && report.errors.len() < MAX_ERRORS
             && !report.errors.contains(&error)
         {
             report.errors.push(error);
@@ -107,7 +109,12 @@ impl Loader<'_> {
                     return true;
                 }
                 let declared = action::declare(raw, &mut self.variables, self.schema);
-                if let (Err(problem), Some(policy)) = (&declared, self.policies.get(raw.policy)) {
+                let full = self
+                    .rule_report(report)
+                    .is_some_and(|report| report.errors.len() >= MAX_ERRORS);
+                if let (Err(problem), Some(policy)) = (&declared, self.policies.get(raw.policy))
+                    && !full
+                {
                     self.note(report, problem.locate(id, policy.file()));
                 }
                 declared.is_ok()
