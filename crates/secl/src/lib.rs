@@ -1,7 +1,8 @@
 //! The rule language (SECL): text → tokens → syntax tree → typed program → yes or no for an event.
 //!
 //! The language itself knows no event: fields, their types and constants come from a [`model::Schema`], values from a
-//! [`model::EventView`]. It does no I/O and never panics on any input; depth and size of what it compiles are bounded.
+//! [`model::EventView`]. [`RuleIndex`] evaluates many rules at once. It does no I/O and never panics on any input; depth and
+//! size of what it compiles are bounded.
 #![forbid(unsafe_code)]
 
 mod ast;
