@@ -1,34 +1,21 @@
 //! The domain that somebody registered, of a host name.
 
-/// Labels that registries of two-letter domains use for a second level (`co.uk`). A short stand-in for the public suffix
-/// list: enough for what rules compare with, at no cost in memory.
-const SECOND_LEVEL: [&str; 24] = [
-    "ac", "co", "com", "edu", "go", "gob", "gov", "govt", "gub", "id", "info", "ltd", "me", "mil",
-    "ne", "net", "nhs", "nom", "or", "org", "plc", "police", "sch", "web",
-];
+use std::borrow::Cow;
 
-/// The registrable domain of a host name: `b.co.uk` of `a.b.co.uk`. A name with fewer labels is returned whole.
+/// The registrable domain of a host name, by the public suffix list: `b.co.uk` of `a.b.co.uk`. A name without one (`co.uk`,
+/// `localhost`) is returned whole, without the dot at its end.
 pub fn root_domain(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
-    let mut dots = host
-        .bytes()
-        .enumerate()
-        .rev()
-        .filter(|(_, byte)| *byte == b'.')
-        .map(|(at, _)| at);
-    let (Some(last), Some(second)) = (dots.next(), dots.next()) else {
-        return host;
+    // The list is in lower case; what it finds is an end of the name, as long in any case of letters.
+    let lower = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
     };
-    let country = host.len() - last - 1 == 2;
-    let label = &host[second + 1..last];
-    if country
-        && SECOND_LEVEL
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(label))
-    {
-        return dots.next().map_or(host, |third| &host[third + 1..]);
-    }
-    &host[second + 1..]
+    psl::domain_str(&lower)
+        .and_then(|domain| host.len().checked_sub(domain.len()))
+        .and_then(|start| host.get(start..))
+        .unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -41,14 +28,26 @@ mod tests {
             ("www.example.com", "example.com"),
             ("example.com", "example.com"),
             ("a.b.c.example.co.uk", "example.co.uk"),
+            ("A.Example.CO.UK", "Example.CO.UK"),
             ("example.co.uk", "example.co.uk"),
+            ("co.uk", "co.uk"),
             ("x.example.com.au.", "example.com.au"),
             ("a.b.de", "b.de"),
+            ("x.y.kawasaki.jp", "x.y.kawasaki.jp"),
+            ("x.y.tokyo.jp", "y.tokyo.jp"),
+            ("a.user.github.io", "user.github.io"),
+            ("a.b.notalisted", "b.notalisted"),
             ("localhost", "localhost"),
             ("", ""),
-            ("..", "."),
         ] {
             assert_eq!(root_domain(host), root, "{host}");
+        }
+    }
+
+    #[test]
+    fn never_more_than_the_name_has() {
+        for host in ["..", ".", "a..b", ".com", "é.com", "İ.co.uk", "a.\u{0}.com"] {
+            assert!(host.contains(root_domain(host)), "{host}");
         }
     }
 }
