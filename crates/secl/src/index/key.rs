@@ -192,8 +192,9 @@ impl Extract {
         match source {
             Source::Field {
                 iter: Iter::Register,
+                weight,
                 ..
-            } => {
+            } if *weight <= DEAR => {
                 let mut source = source.clone();
                 if let Source::Field { iter, many, .. } = &mut source {
                     *iter = Iter::Any(self.register?);
@@ -201,6 +202,7 @@ impl Extract {
                 }
                 Some(source)
             }
+            Source::Field { weight, .. } if *weight > DEAR => None,
             Source::Field { .. } | Source::IterLength(_) => Some(source.clone()),
             Source::RootDomain(inner) => Some(Source::RootDomain(Box::new(self.source(inner)?))),
             Source::Length(inner) => Some(Source::Length(Box::new(self.source(inner)?))),
@@ -217,7 +219,11 @@ impl Extract {
     }
 }
 
-/// Always yields exactly one value.
+/// Fields of a greater weight cost more than a few comparisons (a file is hashed, another program is asked): what needs them is
+/// evaluated last, if all else holds, and never for every event.
+const DEAR: u32 = 900;
+
+/// Always yields exactly one value, and at little cost.
 fn single(source: &Source) -> bool {
     matches!(
         source,
@@ -225,6 +231,7 @@ fn single(source: &Source) -> bool {
             many: false,
             iter: Iter::None,
             index: None,
+            weight: ..=DEAR,
             ..
         }
     )
