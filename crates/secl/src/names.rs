@@ -97,7 +97,11 @@ impl Checker<'_> {
             many,
             iter,
             index,
-            weight: info.weight,
+            // What nothing fills is read without any work.
+            weight: match info.unavailable {
+                Some(_) => 0,
+                None => info.weight,
+            },
         }))
     }
 
