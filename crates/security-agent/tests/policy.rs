@@ -337,6 +337,53 @@ fn eval_shows_what_each_part_was_worth() {
 }
 
 #[test]
+fn eval_tells_the_place_in_an_expression() {
+    // The policies' own rule of this name has nothing to do with it.
+    let policy = "rules:\n  - {id: expression, expression: open.flags == 1}\n";
+    let world = World::new(&[("mine.policy", policy)]);
+    let eval = |expression: &str| {
+        let args = [
+            "eval",
+            "--event-file",
+            "-",
+            "mine.policy",
+            "--expression",
+            expression,
+        ];
+        let (code, report) = world.json(&args, r#"{"type": "open"}"#);
+        (
+            code,
+            report["Error"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    assert_eq!(eval("open.flags == 1"), (0, String::new()));
+    for (expression, place, shown) in [
+        (
+            "open.flags == \"x\"",
+            "expression:1:15: type error",
+            "1 | open.flags == \"x\"\n  |               ^^^",
+        ),
+        (
+            "open.flags == 1\n  && open.nope > 1",
+            "expression:2:6: field `open.nope` not found",
+            "2 |   && open.nope > 1\n  |      ^^^^^^^^^",
+        ),
+        ("", "expression:1:1: syntax error", "1 | \n  | ^"),
+        (
+            "open.flags == 1 \u{7} == 2",
+            "expression:1:17: ",
+            "1 | open.flags == 1 ? == 2\n  |                 ^",
+        ),
+    ] {
+        let (code, error) = eval(expression);
+        assert!(
+            code == 1 && error.starts_with(place) && error.contains(shown),
+            "{expression}: {error}"
+        );
+    }
+}
+
+#[test]
 fn eval_tries_an_expression_with_macros_and_variables() {
     let world = World::new(&[("mine.policy", POLICY)]);
     let eval = |expression, event: &str| {

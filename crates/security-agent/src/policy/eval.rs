@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use atalaya_api::sanitize_json;
 use atalaya_config::Config;
 use atalaya_model::ValueEvent;
-use atalaya_policy::{InternalPolicy, Rule, RuleSet, Scratch, VariableStore};
-use atalaya_secl::EvalContext;
+use atalaya_policy::{InternalPolicy, LoadError, Rule, RuleSet, Scratch, VariableStore};
+use atalaya_secl::{EvalContext, Span, line_column, snippet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -129,8 +129,10 @@ fn read_event(path: &Path) -> Result<Value> {
     })
 }
 
-/// The name and the rule id under which an expression is loaded.
+/// The name under which an expression is loaded, for its errors.
 const EXPRESSION: &str = "expression";
+/// The id of its rule, which should be none of the policies'.
+const EXPRESSION_ID: &str = "__expression_of_eval";
 
 fn evaluate(args: &Args, config: &Config, document: &Value) -> Result<Report> {
     let event_type = event_type(args, document)?;
@@ -220,7 +222,17 @@ fn load<'a>(args: &'a Args, config: &Config) -> Result<(LoadedFiles, &'a str)> {
         let id = args.rule_id.as_deref().unwrap_or_default();
         return Ok((args.files.load(config, Vec::new())?, id));
     };
-    // A block of YAML whose indentation is told holds any text as it is.
+    // A block of YAML whose indentation is told holds any text as it is, but for control characters.
+    let plain = expression.replace("\r\n", "\n");
+    if let Some(at) = plain.find(|ch: char| ch.is_control() && !matches!(ch, '\n' | '\t')) {
+        let (line, column) = line_column(&plain, at);
+        let ch = plain[at..].chars().next().unwrap_or_default();
+        let shown = snippet(&plain, Span::new(at, at + ch.len_utf8()), line);
+        bail!(
+            "{EXPRESSION}:{line}:{column}: syntax error: unexpected character `{}`\n{shown}",
+            ch.escape_default()
+        );
+    }
     let block: String = expression
         .lines()
         .map(|line| format!("      {line}\n"))
@@ -228,10 +240,45 @@ fn load<'a>(args: &'a Args, config: &Config) -> Result<(LoadedFiles, &'a str)> {
     let policy = InternalPolicy {
         name: EXPRESSION.to_owned(),
         source: EXPRESSION.to_owned(),
-        content: format!("rules:\n  - id: {EXPRESSION}\n    expression: |2-\n{block}"),
+        content: format!("rules:\n  - id: {EXPRESSION_ID}\n    expression: |2-\n{block}"),
     };
     let loaded = args.files.load_if_any(config, vec![policy])?;
-    Ok((loaded, EXPRESSION))
+    let errors: Vec<_> = loaded
+        .report
+        .all_errors()
+        .filter(|error| error.file == EXPRESSION)
+        .map(|error| in_expression(error, expression).render())
+        .collect();
+    ensure!(errors.is_empty(), "{}", errors.join("\n"));
+    Ok((loaded, EXPRESSION_ID))
+}
+
+/// An error with its place in the expression, instead of that in the policy that was made of it.
+fn in_expression(error: &LoadError, expression: &str) -> LoadError {
+    let (line, column) = match error.line.checked_sub(4) {
+        Some(line) => (line, error.column.saturating_sub(7)),
+        None => (0, 0),
+    };
+    let text = expression.lines().nth(line).unwrap_or_default();
+    let offset = |column| {
+        text.char_indices()
+            .nth(column)
+            .map_or(text.len(), |(at, _)| at)
+    };
+    let carets = error
+        .snippet
+        .iter()
+        .flat_map(|text| text.rsplit('\n').next());
+    let width: usize = carets.map(|text| text.matches('^').count()).sum();
+    let span = Span::new(offset(column), offset(column + width));
+    let wrapper = format!("rule `{EXPRESSION_ID}` error: ");
+    LoadError {
+        line: line + 1,
+        column: column + 1,
+        message: error.message.replacen(&wrapper, "", 1),
+        snippet: Some(snippet(text, span, line + 1)),
+        ..error.clone()
+    }
 }
 
 /// The rules of this id for this type of event: one, or several of one group that `fim.write` stands for.
