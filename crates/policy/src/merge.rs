@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Same,
     /// It says something else and is ignored.
     Ignored,
+    /// It overrides, but does not say what.
+    NoFields,
     /// It would disable a rule that it cannot disable.
     NotDisabled,
 }
@@ -48,6 +50,10 @@ pub(crate) fn merge_rule(
         error.help =
             Some("the agent has a rule of this id itself; give yours another one".to_owned());
         return Err(Box::new(error));
+    }
+    // Nothing is changed by an override that is wrong in part.
+    if later.common.combine.is_some() {
+        check_fields(first, later, file)?;
     }
     let mut outcome = Outcome::Same;
     if later.disabled != first.def.disabled {
@@ -70,12 +76,13 @@ pub(crate) fn merge_rule(
         }
     }
     if later.common.combine.is_some() {
-        override_fields(first, later, later_index, file)?;
-        outcome = if outcome == Outcome::NotDisabled {
-            outcome
-        } else {
-            Outcome::Changed
-        };
+        override_fields(first, later, later_index);
+        if outcome == Outcome::Same {
+            outcome = match later.override_fields.is_empty() {
+                true => Outcome::NoFields,
+                false => Outcome::Changed,
+            };
+        }
     } else if outcome == Outcome::Same && differs(&first.def, later) {
         outcome = Outcome::Ignored;
     }
@@ -110,13 +117,8 @@ fn append_actions(target: &mut RuleDef, later: &RuleDef) {
     }
 }
 
-fn override_fields(
-    first: &mut MergedRule,
-    later: &RuleDef,
-    later_index: usize,
-    file: File<'_>,
-) -> Result<(), Box<LoadError>> {
-    // Nothing is changed by an override that is wrong in part.
+/// Whether all that a later definition wants to override can be.
+fn check_fields(first: &MergedRule, later: &RuleDef, file: File<'_>) -> Result<(), Box<LoadError>> {
     for field in &later.override_fields {
         let (message, help) = match field.value.as_str() {
             "all" if !first.policy.is_default => (
@@ -137,6 +139,10 @@ fn override_fields(
         error.help = Some(help.to_owned());
         return Err(Box::new(error));
     }
+    Ok(())
+}
+
+fn override_fields(first: &mut MergedRule, later: &RuleDef, later_index: usize) {
     let target = &mut first.def;
     for field in &later.override_fields {
         match field.value.as_str() {
@@ -170,7 +176,6 @@ fn override_fields(
             _ => target.product_tags.clone_from(&later.product_tags),
         }
     }
-    Ok(())
 }
 
 /// Merges a later macro into an earlier one.

@@ -117,6 +117,10 @@ fn errors_of_merging() {
             "z.policy:2:70: unknown field `name` in override_options",
         ),
         (
+            with("disabled: true, combine: override, override_options: {fields: [name]}"),
+            "z.policy:2:79: unknown field `name` in override_options",
+        ),
+        (
             with("combine: override, override_options: {field: [every]}"),
             "z.policy:2:54: unknown key `field`",
         ),
@@ -150,6 +154,33 @@ fn errors_of_merging() {
         errors(&report),
         ["z.policy:2:63: `all` can only override a rule of a default policy"]
     );
+}
+
+#[test]
+fn an_override_of_no_fields_is_told() {
+    let with = |rest: &str| {
+        let later = format!("rules:\n  - {{id: base, combine: override, {rest}}}\n");
+        let (rules, report) = merged(&later);
+        assert_eq!(errors(&report), Vec::<String>::new());
+        (
+            rules.rule("base").map(|rule| rule.every),
+            merge_lints(&report),
+        )
+    };
+    let five = Some(Some(Duration::from_secs(5)));
+    assert_eq!(
+        with("every: 1s"),
+        (
+            five,
+            vec![
+                "z.policy:2:10: rule `base` of default.policy is not changed by this: no fields to override are named [ignored-definition]"
+                    .to_owned()
+            ]
+        )
+    );
+    assert_eq!(with("disabled: true"), (None, Vec::new()));
+    let every = with("every: 1s, override_options: {fields: [every]}");
+    assert_eq!(every, (Some(Some(Duration::from_secs(1))), Vec::new()));
 }
 
 #[test]

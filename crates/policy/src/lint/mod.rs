@@ -137,6 +137,13 @@ impl Notes {
                 ),
                 "give it another id, or `combine: override` with `override_options`",
             ),
+            Outcome::NoFields => (
+                format!(
+                    "rule `{}` of {} is not changed by this: no fields to override are named",
+                    id.value, first.policy.name
+                ),
+                "such as `override_options: {fields: [every]}`",
+            ),
             Outcome::NotDisabled => (
                 format!(
                     "rule `{}` of {} is not disabled by this",
@@ -148,10 +155,10 @@ impl Notes {
         self.add(Finding {
             policy,
             rule: Some(id.value.clone()),
-            code: if outcome == Outcome::Ignored {
-                "ignored-definition"
-            } else {
+            code: if outcome == Outcome::NotDisabled {
                 "not-disabled"
+            } else {
+                "ignored-definition"
             },
             at: id.at,
             within: None,
