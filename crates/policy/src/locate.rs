@@ -92,6 +92,7 @@ impl File<'_> {
         let source = self.source.get(line_start..).unwrap_or_default();
         let end = source.find('\n').unwrap_or(source.len());
         let source = source.get(..end).unwrap_or_default();
+        let source = source.strip_suffix('\r').unwrap_or(source);
         let span = Span::new(start - line_start, span.end.max(start) - line_start);
         let (_, column) = atalaya_secl::line_column(source, span.start);
         LoadError {

@@ -22,6 +22,19 @@ fn beside_good(hostile: &str) -> Vec<String> {
 }
 
 #[test]
+fn the_end_of_a_line_is_no_part_of_it() {
+    let text = "rules:\r\n  - id: r\r\n    expression: process.uid == 0\r\n";
+    let (_, report) = load(&[("a.policy", text)]);
+    let error = report.all_errors().next().unwrap().render();
+    assert!(
+        error.contains(
+            "3 |     expression: process.uid == 0\n  |                 ^^^^^^^^^^^^^^^^\n"
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn odd_texts() {
     // The text, and how its first error begins; none where there is none.
     for (text, wanted) in [
