@@ -366,12 +366,20 @@ mod tests {
             policies_status: vec![proto::PolicyStatus {
                 name: "default.policy".into(),
                 source: "file".into(),
-                status: vec![proto::RuleStatus {
-                    id: evil.into(),
-                    status: "error".into(),
-                    error: "unknown field `x`\n  x == 1\n  ^".into(),
-                    ..Default::default()
-                }],
+                status: vec![
+                    proto::RuleStatus {
+                        id: evil.into(),
+                        status: "error".into(),
+                        error: "unknown field `x`\n  x == 1\n  ^".into(),
+                        ..Default::default()
+                    },
+                    proto::RuleStatus {
+                        id: "off".into(),
+                        status: "disabled".into(),
+                        filter_type: "disabled".into(),
+                        ..Default::default()
+                    },
+                ],
                 ..Default::default()
             }],
             ..Default::default()
@@ -381,7 +389,7 @@ mod tests {
             "State: NOT HEALTHY",
             "- no heartbeat for 20 s",
             "missing io_uring_submit_req: not in this kernel; turned off: open by io_uring",
-            "default.policy (file): 0 rules loaded, 0 filtered out, 1 rejected",
+            "default.policy (file): 0 rules loaded, 1 filtered out, 1 rejected",
             "unknown field `x`\n",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -408,7 +408,7 @@ fn loaded_policies_and_reload_ask_the_probe() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert_eq!(
         out,
-        "default.policy (file): 1 rules loaded, 0 filtered out, 0 rejected\n"
+        "default.policy (file): 1 rule loaded, 0 filtered out, 0 rejected\n"
     );
     assert_eq!(
         world.run(&["runtime", "policy", "reload"]),

@@ -47,7 +47,9 @@ pub(crate) async fn run(socket: &Path, json: bool, verbose: bool) -> Result<Exit
 fn details(policy: &proto::PolicyStatus, verbose: bool) -> String {
     let mut text = String::new();
     let rules = || policy.status.iter();
-    let left_out: Vec<_> = rules().filter(|rule| rule.status == "filtered").collect();
+    let left_out: Vec<_> = rules()
+        .filter(|rule| matches!(&*rule.status, "filtered" | "disabled"))
+        .collect();
     let partly: Vec<_> = rules()
         .filter(|rule| !rule.unavailable.is_empty())
         .collect();
@@ -96,18 +98,18 @@ fn approver_line(approver: &proto::ApproverReport) -> String {
 
 /// A policy in one line; also for `status`.
 pub(crate) fn policy_line(policy: &proto::PolicyStatus) -> String {
-    let count = |status: &str| policy.status.iter().filter(|r| r.status == status).count();
+    let in_state = |status: &str| policy.status.iter().filter(|r| r.status == status).count();
     let version = match policy.version.as_str() {
         "" => String::new(),
         version => format!(" {}", Sanitized(version)),
     };
     format!(
-        "{}{version} ({}): {} rules loaded, {} filtered out, {} rejected",
+        "{}{version} ({}): {} loaded, {} filtered out, {} rejected",
         Sanitized(&policy.name),
         Sanitized(&policy.source),
-        count("loaded") + count("partially_loaded"),
-        count("filtered"),
-        count("error")
+        count(in_state("loaded") + in_state("partially_loaded"), "rule"),
+        in_state("filtered") + in_state("disabled"),
+        in_state("error")
     )
 }
 
