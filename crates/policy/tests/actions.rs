@@ -511,7 +511,7 @@ fn the_other_kinds() {
     assert_eq!(errors, Vec::<String>::new());
     let bodies: Vec<&ActionBody> = actions.iter().map(|action| &action.body).collect();
     assert!(matches!(bodies[0], ActionBody::Kill(kill)
-        if (kill.signal, kill.name, kill.scope) == (12, "SIGUSR2", ActionScope::Container)
+        if (kill.signal, kill.name.as_str(), kill.scope) == (12, "SIGUSR2", ActionScope::Container)
             && kill.disable_container_disarmer && !kill.disable_executable_disarmer));
     assert!(matches!(bodies[1], ActionBody::Hash(hash)
         if hash.field == "open.file" && hash.path.name == "open.file.path" && hash.max_file_size.is_none()));

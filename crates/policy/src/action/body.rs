@@ -1,12 +1,13 @@
 //! The actions but `set`, checked.
 
 use atalaya_secl::compile_condition;
+use atalaya_secl::model::Constant;
 
 use super::compile::{ActionContext, Problem};
 use super::raw::{RawAction, Value};
 use super::{
     ActionBody, ActionScope, CoreDumpAction, HashAction, KillAction, LogAction, LogLevel,
-    NetworkFilterAction, NetworkPolicy, signal,
+    NetworkFilterAction, NetworkPolicy,
 };
 
 pub(super) fn kill(action: &RawAction, cx: &ActionContext<'_>) -> Result<ActionBody, Problem> {
@@ -19,15 +20,23 @@ pub(super) fn kill(action: &RawAction, cx: &ActionContext<'_>) -> Result<ActionB
             "a valid signal has to be specified to the 'kill' action",
         ));
     };
-    let Some((name, signal)) = signal::find(wanted) else {
+    let number = |name: &str| match cx.schema.constant(name) {
+        Some(Constant::Int(number)) if name.starts_with("SIG") => i32::try_from(number).ok(),
+        _ => None,
+    };
+    let Some(signal) = number(wanted) else {
         let problem = Problem::at(
             action.place("signal"),
             format!("unsupported signal '{wanted}'"),
         );
-        return Err(match atalaya_secl::nearest(wanted, signal::names()) {
-            Some(name) => problem.help(format!("did you mean `{name}`?")),
-            None => problem.help("the name of a signal, such as SIGKILL"),
-        });
+        let names = cx.schema.constant_names();
+        let signals = names.iter().filter(|name| number(name).is_some());
+        return Err(
+            match atalaya_secl::nearest(wanted, signals.map(AsRef::as_ref)) {
+                Some(name) => problem.help(format!("did you mean `{name}`?")),
+                None => problem.help("the name of a signal, such as SIGKILL"),
+            },
+        );
     };
     let scopes = [
         ActionScope::Process,
@@ -36,7 +45,7 @@ pub(super) fn kill(action: &RawAction, cx: &ActionContext<'_>) -> Result<ActionB
     ];
     Ok(ActionBody::Kill(KillAction {
         signal,
-        name,
+        name: wanted.to_owned(),
         scope: action_scope(action, &scopes)?,
         disable_container_disarmer: action.flag("disable_container_disarmer"),
         disable_executable_disarmer: action.flag("disable_executable_disarmer"),

@@ -12,7 +12,6 @@ mod compile;
 mod fields;
 mod raw;
 mod set;
-mod signal;
 
 pub(crate) use compile::{ActionContext, compile};
 pub(crate) use raw::{RawAction, read_action};
@@ -154,7 +153,7 @@ pub struct KillAction {
     /// The signal's number.
     pub signal: i32,
     /// The signal's name (`SIGKILL`).
-    pub name: &'static str,
+    pub name: String,
     /// Who is killed.
     pub scope: ActionScope,
     /// Do not stop killing when it happens in too many containers.

@@ -132,6 +132,9 @@ impl Schema for World {
             "O_TRUNC" => 512,
             "O_APPEND" => 1024,
             "EPERM" => -1,
+            "SIGKILL" => 9,
+            "SIGTERM" => 15,
+            "SIGUSR2" => 12,
             _ => return None,
         };
         Some(Constant::Int(value))
@@ -141,7 +144,8 @@ impl Schema for World {
     }
     fn constant_names(&self) -> Vec<Cow<'static, str>> {
         [
-            "true", "O_RDWR", "O_WRONLY", "O_CREAT", "O_TRUNC", "O_APPEND", "EPERM",
+            "true", "O_RDWR", "O_WRONLY", "O_CREAT", "O_TRUNC", "O_APPEND", "EPERM", "SIGKILL",
+            "SIGUSR2",
         ]
         .map(Cow::Borrowed)
         .into()
