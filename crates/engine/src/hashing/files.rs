@@ -41,7 +41,8 @@ impl FileRef {
         }
     }
 
-    /// What to ask for. `None` where the event has no such file.
+    /// What to ask for. `None` where the event has no such file, or no inode of it: a path that only the caller has given may
+    /// lead to any file, and the hashes of another one must not be told as those of the event's.
     pub(crate) fn request(&mut self, event: &Event) -> Option<HashRequest> {
         let field = |name: &str| {
             let info = schema().field(&format!("{}.{name}", self.field))?;
@@ -55,8 +56,12 @@ impl FileRef {
             Value::Str(path) if !path.is_empty() => path.into_owned(),
             _ => return None,
         };
-        let (inode, modified_ns) = (number("inode"), number("modification_time"));
         self.path.clone_from(&path);
+        let inode = number("inode");
+        if inode == 0 {
+            return None;
+        }
+        let modified_ns = number("modification_time");
         Some(HashRequest {
             pids: pids(&event.process),
             path,

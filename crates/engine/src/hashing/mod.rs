@@ -30,6 +30,10 @@ const WAIT: Duration = Duration::from_secs(2);
 const RULE_WAIT: Duration = Duration::from_millis(50);
 /// How long no rule waits after one did so in vain.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Of the event loop's time rules may wait a fifth, and save up a second's worth of that: whoever makes a flood of files that
+/// have to be read cannot hold the loop.
+const SHARE: u32 = 5;
+const SAVED: Duration = Duration::from_secs(1);
 /// Events that may wait for their hashes.
 const QUEUE: usize = 512;
 
@@ -41,8 +45,8 @@ pub(crate) struct Hashing {
     pending: Mutex<Option<Sender<Pending>>>,
     received: Mutex<Option<Receiver<Pending>>>,
     started: Instant,
-    /// Until when no rule waits, in milliseconds since `started`.
-    paused_until: AtomicU64,
+    /// When the time that rules have waited so far is earned, in microseconds since `started`.
+    earned_until: AtomicU64,
 }
 
 impl Hashing {
@@ -55,7 +59,7 @@ impl Hashing {
             pending: Mutex::new(Some(pending)),
             received: Mutex::new(Some(received)),
             started: Instant::now(),
-            paused_until: AtomicU64::new(0),
+            earned_until: AtomicU64::new(0),
         }
     }
 
@@ -117,22 +121,32 @@ impl Hashing {
     /// The hashes of a file, for a rule that asks for them, now. `None`: they cannot be told in time.
     pub(crate) fn now(&self, request: HashRequest) -> Option<FileHashes> {
         let pool = self.pool.as_ref()?;
-        let now_ms = || u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if now_ms() < self.paused_until.load(Ordering::Relaxed) {
+        let now_us = || micros(self.started.elapsed());
+        let earned_until = self.earned_until.load(Ordering::Relaxed);
+        if earned_until > now_us().saturating_add(micros(SAVED)) {
             return None;
         }
+        let begun = Instant::now();
         let answer = pool.ask(HashRequest {
-            deadline: Some(Instant::now() + RULE_WAIT),
+            deadline: Some(begun + RULE_WAIT),
             ..request
         });
         let hashes = answer.ok()?.recv_timeout(RULE_WAIT).ok();
-        if hashes.is_none() {
-            let pause = u64::try_from(PAUSE.as_millis()).unwrap_or(u64::MAX);
-            self.paused_until
-                .store(now_ms().saturating_add(pause), Ordering::Relaxed);
-        }
+        let paid = begun.elapsed() * SHARE;
+        let (from, pause) = match hashes {
+            Some(_) => (self.earned_until.load(Ordering::Relaxed), paid),
+            None => (now_us(), PAUSE + SAVED),
+        };
+        self.earned_until.store(
+            from.max(now_us()).saturating_add(micros(pause)),
+            Ordering::Relaxed,
+        );
         hashes
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -157,17 +171,50 @@ impl Lookup for Names {
     }
 
     fn hashes(&self, file: &File, process: &Process) -> Option<Vec<String>> {
-        if file.path.is_empty() {
+        // Without an inode there is no telling whether the path still leads to the file that the event is about.
+        if file.path.is_empty() || !file.known || file.inode == 0 {
             return None;
         }
         let found = self.hashing.now(HashRequest {
             pids: files::pids(process),
             path: file.path.clone(),
-            inode: if file.known { file.inode } else { 0 },
+            inode: file.inode,
             modified_ns: file.modification_time,
             ..HashRequest::default()
         })?;
         // Whatever the reason is that there is none: it will not get better.
         Some(found.hashes.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn rules_that_wait_for_hashes_do_not_hold_the_loop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, "x").unwrap();
+        let request = || HashRequest {
+            pids: vec![std::process::id()],
+            path: path.to_str().unwrap().to_owned(),
+            ..HashRequest::default()
+        };
+        let hashing = Hashing::new(Some(HashOptions::default()), Vec::new());
+        let now_us = || micros(hashing.started.elapsed());
+        // A few in a row are told, and paid for.
+        for _ in 0..3 {
+            assert!(hashing.now(request()).is_some());
+        }
+        assert!(hashing.earned_until.load(Ordering::Relaxed) > 0);
+        // As if many had been waited for.
+        let spent = now_us() + 2 * micros(SAVED);
+        hashing.earned_until.store(spent, Ordering::Relaxed);
+        assert_eq!(hashing.now(request()), None);
+        // And when some of it is earned again.
+        hashing.earned_until.store(now_us(), Ordering::Relaxed);
+        assert!(hashing.now(request()).is_some());
     }
 }
