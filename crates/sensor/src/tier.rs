@@ -12,24 +12,28 @@ static PROBES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o"));
 pub enum Tier {
     /// Trampolines on the functions that do the work, and the security hooks.
     Lsm,
+    /// Breakpoints on the same functions: dearer, and without a word in what the kernel decides.
+    Kprobe,
     /// Tracepoints only.
     Tracepoint,
 }
 
 impl Tier {
+    /// Every tier, the best first.
+    pub const ALL: [Self; 3] = [Self::Lsm, Self::Kprobe, Self::Tracepoint];
+
     /// Its name in configuration and in `status`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lsm => "lsm",
+            Self::Kprobe => "kprobe",
             Self::Tracepoint => "tracepoint",
         }
     }
 
     /// The tier of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Lsm, Self::Tracepoint]
-            .into_iter()
-            .find(|tier| tier.name() == name)
+        Self::ALL.into_iter().find(|tier| tier.name() == name)
     }
 }
 
@@ -46,43 +50,66 @@ pub struct Choice {
 
 /// Chooses by loading a tiny real program of each kind.
 pub(crate) fn choose(wanted: Option<Tier>) -> Result<Choice, Error> {
-    load("probe_tracepoint").map_err(Error::NoBpf)?;
-    let fentry = load("probe_fentry");
-    let lsm_list = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    let bpf_lsm = fentry.is_ok()
-        && lsm_list.trim().split(',').any(|lsm| lsm == "bpf")
-        && load("probe_lsm").is_ok();
-    match (wanted, fentry) {
-        (Some(Tier::Tracepoint), _) => Ok(Choice {
-            tier: Tier::Tracepoint,
-            bpf_lsm: false,
-            reason: "set by configuration".into(),
-        }),
-        (Some(Tier::Lsm), Err(reason)) => Err(Error::Tier {
-            wanted: "lsm",
-            reason,
-        }),
-        (_, Ok(())) => {
-            let reason = if bpf_lsm {
-                "fentry programs load and BPF is an active LSM"
-            } else {
-                "fentry programs load; BPF is not in the list of active LSMs"
-            };
-            Ok(Choice {
-                tier: Tier::Lsm,
-                bpf_lsm,
-                reason: reason.into(),
-            })
+    try_out("probe_tracepoint", false).map_err(Error::NoBpf)?;
+    let mut refusals = Vec::new();
+    for tier in Tier::ALL {
+        if wanted.is_some_and(|wanted| wanted != tier) {
+            continue;
         }
-        (None, Err(reason)) => Ok(Choice {
-            tier: Tier::Tracepoint,
-            bpf_lsm: false,
-            reason: format!("the kernel refuses fentry programs: {reason}"),
-        }),
+        match offered(tier) {
+            Ok(()) => {
+                let bpf_lsm = tier == Tier::Lsm && lsm_is_active();
+                let reason = match (wanted, refusals.is_empty()) {
+                    (Some(_), _) => "set by configuration".into(),
+                    (None, true) if bpf_lsm => {
+                        "fentry programs load and BPF is an active LSM".into()
+                    }
+                    (None, true) => {
+                        "fentry programs load; BPF is not in the list of active LSMs".into()
+                    }
+                    (None, false) => format!("the kernel refuses {}", refusals.join(", and ")),
+                };
+                return Ok(Choice {
+                    tier,
+                    bpf_lsm,
+                    reason,
+                });
+            }
+            Err(reason) if wanted.is_some() => {
+                return Err(Error::Tier {
+                    wanted: tier.name(),
+                    reason,
+                });
+            }
+            Err(reason) => refusals.push(reason),
+        }
+    }
+    Err(Error::NoBpf(refusals.join(", and ")))
+}
+
+/// Whether the kernel has the hooks of a tier, or what it refuses.
+fn offered(tier: Tier) -> Result<(), String> {
+    match tier {
+        Tier::Lsm => {
+            try_out("probe_fentry", false).map_err(|reason| format!("fentry programs: {reason}"))
+        }
+        // The kernel loads these programs even where it was built without kprobes.
+        Tier::Kprobe => ["probe_kprobe", "probe_kretprobe"]
+            .into_iter()
+            .try_for_each(|program| try_out(program, true))
+            .map_err(|reason| format!("kprobes: {reason}")),
+        Tier::Tracepoint => Ok(()), // its program has been loaded already
     }
 }
 
-fn load(program: &str) -> Result<(), String> {
+/// An LSM program loads even where nobody calls it.
+fn lsm_is_active() -> bool {
+    let active = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    active.trim().split(',').any(|lsm| lsm == "bpf") && try_out("probe_lsm", false).is_ok()
+}
+
+/// Loads one program, and attaches it for a moment where that is asked for.
+fn try_out(program: &str, attach: bool) -> Result<(), String> {
     let mut builder = ObjectBuilder::default();
     let mut object = builder
         .open_memory(PROBES)
@@ -92,8 +119,14 @@ fn load(program: &str) -> Result<(), String> {
         candidate.set_autoload(autoload);
     }
     log::clear();
-    object
-        .load()
-        .map(drop)
-        .map_err(|error| log::explain(&error))
+    let object = object.load().map_err(|error| log::explain(&error))?;
+    if attach {
+        for candidate in object.progs_mut().filter(|p| p.name() == program) {
+            candidate
+                .attach()
+                .map(drop)
+                .map_err(|error| log::explain(&error))?;
+        }
+    }
+    Ok(())
 }

@@ -32,12 +32,7 @@ impl SensorSource {
             HookTier::Auto => None,
             HookTier::Lsm => Some(Tier::Lsm),
             HookTier::Tracepoint => Some(Tier::Tracepoint),
-            HookTier::Kprobe => {
-                tracing::warn!(
-                    "this version has no kprobe tier; event_monitoring_config.hook_tier counts as auto"
-                );
-                None
-            }
+            HookTier::Kprobe => Some(Tier::Kprobe),
         };
         Ok(Self {
             sensor: Sensor::open(&options)?,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* One tiny program of each kind. Which of them the kernel loads decides the tier: a version number would not tell. */
+/* One tiny program of each kind. Which of them the kernel takes decides the tier: a version number would not tell. */
 #include "kernel.h"
 
 SEC("tp_btf/sched_process_exit")
@@ -10,5 +10,12 @@ int BPF_PROG(probe_fentry, struct file *file) { return 0; }
 
 SEC("lsm/file_open")
 int BPF_PROG(probe_lsm, struct file *file) { return 0; }
+
+/* These load everywhere; whether they attach is what tells. A function that is rarely called, so that the moment costs nobody anything. */
+SEC("kprobe/security_path_chroot")
+int probe_kprobe(struct pt_regs *regs) { return 0; }
+
+SEC("kretprobe/security_path_chroot")
+int probe_kretprobe(struct pt_regs *regs) { return 0; }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
