@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{event_time, validate, wait_for};
+use crate::{event_time, matrix, validate, wait_for};
 
 /// A file of JSON lines, read as it grows.
 pub struct EventLog {
@@ -79,6 +79,11 @@ impl EventLog {
         let found = self.find(event_time(), |event| {
             text(event, "/agent/rule_id") == rule && wanted(event)
         });
+        if let Some(event) = &found {
+            matrix::seen(text(event, "/evt/name"));
+        } else {
+            matrix::unseen(rule);
+        }
         found.unwrap_or_else(|| {
             let seen: Vec<String> = self.events.iter().map(summary).collect();
             let last = self

@@ -7,12 +7,19 @@
 //! * `ATALAYA_SCHEMA`: the JSON schema that events must obey; without it events are not validated;
 //! * `ATALAYA_POLICIES`: the directory of the shipped policy.
 //!
+//! **The matrix of events, kernels and tiers** fills itself: a test that declares its rules with [`Setup::rule`] and waits
+//! with [`EventLog::expect`] or [`EventLog::expect_rule`] tells which event types it has seen (lines `SEEN: TEST: TYPE`);
+//! `cargo xtask vmtest` says yes for a type that a passing test has seen, and failed for the one that a failing test was
+//! about. A test of an event that some kernel or tier cannot have asks [`Probe::sees`] first and returns when that is false:
+//! the reason is the probe's own, and is in the summary.
+//!
 //! Each [`Probe`] has its own socket, run directory, spool and policy, so that tests run side by side; rules name only
 //! paths below the test's own directory.
 
 mod agent;
 mod events;
 mod helper;
+mod matrix;
 mod paths;
 mod probe;
 mod schema;
@@ -22,6 +29,7 @@ use std::time::Duration;
 pub use agent::Agent;
 pub use events::{EventLog, at, has_args, text};
 pub use helper::{Helper, run_as, sys};
+pub use matrix::tell_event;
 pub use paths::{bin_dir, copy_executable, policies_dir, program};
 pub use probe::{Probe, Setup};
 pub use schema::{SchemaError, validate, validator_available};

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::{EventLog, program, slow, wait_for};
+use crate::{EventLog, matrix, program, skip, slow, wait_for};
 
 /// How to start a [`Probe`].
 pub struct Setup {
@@ -70,6 +70,7 @@ impl Setup {
     /// Adds a rule. `{work}` in the expression stands for the directory that the test acts in.
     pub fn rule(mut self, id: &str, expression: &str) -> Self {
         let expression = expression.replace("{work}", &self.work().to_string_lossy());
+        matrix::declare(id, &expression);
         self.rules.push_str(&format!(
             "  - id: {id}\n    description: {id}\n    expression: |-\n      {expression}\n"
         ));
@@ -284,6 +285,45 @@ impl Probe {
             .as_str()
             .expect("status tells the tier")
             != "tracepoint"
+    }
+
+    /// What `security-agent status --json` says.
+    pub fn status(&self) -> serde_json::Value {
+        let (good, status, error) = self.agent(&["status", "--json"]);
+        assert!(good, "{status}{error}");
+        serde_json::from_str(&status).expect("status is JSON")
+    }
+
+    /// Why the rule's event type cannot be seen on this kernel and in this tier; `None` when it can.
+    pub fn unavailable(&self, rule: &str) -> Option<String> {
+        let status = self.status();
+        let policies = &status["policies_status"];
+        let mut rules = policies
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|policy| policy["status"].as_array().into_iter().flatten());
+        let found = rules
+            .find(|status| status["id"] == rule)
+            .unwrap_or_else(|| panic!("status has no rule {rule}: {policies}"));
+        found["unavailable"]
+            .as_array()?
+            .iter()
+            .filter_map(|why| why.as_str())
+            .find(|why| {
+                why.contains("cannot be seen on this host")
+                    || why.starts_with("event not available here")
+            })
+            .map(str::to_owned)
+    }
+
+    /// Whether the rule's events can be seen here. Else says loudly that the test is skipped, and why; the test returns.
+    pub fn sees(&self, rule: &str) -> bool {
+        let why = self.unavailable(rule);
+        if let Some(why) = &why {
+            skip(why);
+        }
+        why.is_none()
     }
 
     /// security-agent with this probe's configuration.

@@ -1,5 +1,6 @@
 //! End-to-end tests: the built programs on the running kernel. They need root and eBPF; see the harness for variables.
-//! One file a topic.
+//! One file a topic. How a test fills the matrix of events, kernels and tiers: see the harness (`Setup::rule` and
+//! `EventLog::expect` do it; `Probe::sees` is for events that a kernel may not have).
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod actions;
@@ -15,6 +16,7 @@ mod files_names;
 mod hostile;
 mod limits;
 mod losses;
+mod matrix;
 mod names;
 mod policy;
 mod reference;
