@@ -19,6 +19,7 @@ struct pending {
 	u8 approved; /* some object is one that a rule wants */
 	u8 seen;     /* lsm tier: the object was seen, so the approvers have decided */
 	u8 inodes;
+	u8 kernel_names; /* lsm tier: the names are the kernel's copies, which live to the end of the call */
 	/* tracepoint tier: what the objects were whose names were looked at */
 	u8 files, dirs, stacked;
 	u64 inode[PENDING_INODES];

@@ -33,8 +33,7 @@ static __always_inline struct filter *wanted_here(u32 kind)
 }
 
 /* open, openat, openat2, creat, io_uring: all end here with the file or the error; also the kernel's own opens for a process. */
-SEC("fexit/do_filp_open")
-int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret)
+static __always_inline int opened(int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct filter *filter = wanted_here(KIND_OPEN);
@@ -85,6 +84,27 @@ int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_fl
 	return 0;
 }
 
+SEC("fexit/do_filp_open")
+int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret) { return opened(dfd, pathname, op, ret); }
+/* Its name in 7.x; so with all of the `…_7` below, and nothing else of them has changed. */
+SEC("fexit/do_file_open")
+int BPF_PROG(file_open_7, int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret) { return opened(dfd, pathname, op, ret); }
+
+/*
+ * What is kept of a name for the end of the call. Up to 6.18 the inner functions free the kernel's copy themselves, so it is the caller's
+ * address; in 7.x it is the copy, which their callers free, and the caller's address is not in it any more. Before 5.15 some of them
+ * were given no copy but the address itself, which is told from a kernel object by its upper half.
+ */
+static __always_inline const void *kept_name(struct pending *p, struct filename *name)
+{
+	if ((s64)number_of(name) >= 0)
+		return name;
+	if (bpf_core_field_exists(struct filename, uptr))
+		return LOAD(struct filename, name, uptr);
+	p->kernel_names = 1;
+	return LOAD(struct filename, name, name);
+}
+
 /* A call on names begins: remember its arguments for its end. */
 static __always_inline struct pending *names_begin(u32 kind, s32 dirfd, struct filename *name, s32 dirfd2, struct filename *name2)
 {
@@ -99,9 +119,8 @@ static __always_inline struct pending *names_begin(u32 kind, s32 dirfd, struct f
 	p->kind = kind;
 	p->dirfd = dirfd;
 	p->dirfd2 = dirfd2;
-	/* The kernel's copies are freed before the function returns; what is kept is the caller's address. */
-	p->user_name = name ? LOAD(struct filename, name, uptr) : 0;
-	p->user_name2 = name2 ? LOAD(struct filename, name2, uptr) : 0;
+	p->user_name = kept_name(p, name);
+	p->user_name2 = kept_name(p, name2);
 	return p;
 }
 
@@ -154,11 +173,11 @@ SUBPROGRAM int names_end(u32 kind, s64 ret)
 	body->dirfd2 = p->dirfd2;
 	if (kind == KIND_MKDIR && p->dentry) /* by now the new directory has its inode */
 		put_file(b, SECTION_PATH, p->dentry, p->mnt);
-	put_string(b, SECTION_ARG, p->user_name, false);
+	put_string(b, SECTION_ARG, p->user_name, p->kernel_names);
 	if (!p->seen)
 		put_base(b, SECTION_BASE, task, p->dirfd);
 	if (p->user_name2) {
-		put_string(b, SECTION_ARG2, p->user_name2, false);
+		put_string(b, SECTION_ARG2, p->user_name2, p->kernel_names);
 		if (!p->seen)
 			put_base(b, SECTION_BASE2, task, p->dirfd2);
 	}
@@ -168,48 +187,66 @@ out:
 	return 0;
 }
 
-SEC("fentry/do_unlinkat")
-int BPF_PROG(unlink_begin, int dfd, struct filename *name) { names_begin(KIND_UNLINK, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/do_unlinkat")
-int BPF_PROG(unlink_end, int dfd, struct filename *name, int ret) { return names_end(KIND_UNLINK, ret); }
-
-SEC("fentry/do_rmdir")
-int BPF_PROG(rmdir_begin, int dfd, struct filename *name) { names_begin(KIND_RMDIR, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/do_rmdir")
-int BPF_PROG(rmdir_end, int dfd, struct filename *name, int ret) { return names_end(KIND_RMDIR, ret); }
-
-SEC("fentry/do_mkdirat")
-int BPF_PROG(mkdir_begin, int dfd, struct filename *name, u16 mode)
+static __always_inline int mkdir_begins(int dfd, struct filename *name, u16 mode)
 {
 	struct pending *p = names_begin(KIND_MKDIR, dfd, name, AT_FDCWD, 0);
 	if (p)
 		p->mode = mode;
 	return 0;
 }
+
+static __always_inline int pair_begins(u32 kind, int dfd, struct filename *name, int dfd2, struct filename *name2, u32 flags)
+{
+	struct pending *p = names_begin(kind, dfd, name, dfd2, name2);
+	if (p)
+		p->flags = flags;
+	return 0;
+}
+
+SEC("fentry/do_unlinkat")
+int BPF_PROG(unlink_begin, int dfd, struct filename *name) { names_begin(KIND_UNLINK, dfd, name, AT_FDCWD, 0); return 0; }
+SEC("fexit/do_unlinkat")
+int BPF_PROG(unlink_end, int dfd, struct filename *name, int ret) { return names_end(KIND_UNLINK, ret); }
+SEC("fentry/filename_unlinkat")
+int BPF_PROG(unlink_begin_7, int dfd, struct filename *name) { names_begin(KIND_UNLINK, dfd, name, AT_FDCWD, 0); return 0; }
+SEC("fexit/filename_unlinkat")
+int BPF_PROG(unlink_end_7, int dfd, struct filename *name, int ret) { return names_end(KIND_UNLINK, ret); }
+
+SEC("fentry/do_rmdir")
+int BPF_PROG(rmdir_begin, int dfd, struct filename *name) { names_begin(KIND_RMDIR, dfd, name, AT_FDCWD, 0); return 0; }
+SEC("fexit/do_rmdir")
+int BPF_PROG(rmdir_end, int dfd, struct filename *name, int ret) { return names_end(KIND_RMDIR, ret); }
+SEC("fentry/filename_rmdir")
+int BPF_PROG(rmdir_begin_7, int dfd, struct filename *name) { names_begin(KIND_RMDIR, dfd, name, AT_FDCWD, 0); return 0; }
+SEC("fexit/filename_rmdir")
+int BPF_PROG(rmdir_end_7, int dfd, struct filename *name, int ret) { return names_end(KIND_RMDIR, ret); }
+
+SEC("fentry/do_mkdirat")
+int BPF_PROG(mkdir_begin, int dfd, struct filename *name, u16 mode) { return mkdir_begins(dfd, name, mode); }
 SEC("fexit/do_mkdirat")
 int BPF_PROG(mkdir_end, int dfd, struct filename *name, u16 mode, int ret) { return names_end(KIND_MKDIR, ret); }
+SEC("fentry/filename_mkdirat")
+int BPF_PROG(mkdir_begin_7, int dfd, struct filename *name, u16 mode) { return mkdir_begins(dfd, name, mode); }
+SEC("fexit/filename_mkdirat")
+int BPF_PROG(mkdir_end_7, int dfd, struct filename *name, u16 mode, int ret) { return names_end(KIND_MKDIR, ret); }
 
 SEC("fentry/do_renameat2")
-int BPF_PROG(rename_begin, int olddfd, struct filename *from, int newdfd, struct filename *to, unsigned int flags)
-{
-	struct pending *p = names_begin(KIND_RENAME, olddfd, from, newdfd, to);
-	if (p)
-		p->flags = flags;
-	return 0;
-}
+int BPF_PROG(rename_begin, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_RENAME, dfd, from, dfd2, to, flags); }
 SEC("fexit/do_renameat2")
-int BPF_PROG(rename_end, int olddfd, struct filename *from, int newdfd, struct filename *to, unsigned int flags, int ret) { return names_end(KIND_RENAME, ret); }
+int BPF_PROG(rename_end, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_RENAME, ret); }
+SEC("fentry/filename_renameat2")
+int BPF_PROG(rename_begin_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_RENAME, dfd, from, dfd2, to, flags); }
+SEC("fexit/filename_renameat2")
+int BPF_PROG(rename_end_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_RENAME, ret); }
 
 SEC("fentry/do_linkat")
-int BPF_PROG(link_begin, int olddfd, struct filename *old, int newdfd, struct filename *new, int flags)
-{
-	struct pending *p = names_begin(KIND_LINK, olddfd, old, newdfd, new);
-	if (p)
-		p->flags = flags;
-	return 0;
-}
+int BPF_PROG(link_begin, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_LINK, dfd, from, dfd2, to, flags); }
 SEC("fexit/do_linkat")
-int BPF_PROG(link_end, int olddfd, struct filename *old, int newdfd, struct filename *new, int flags, int ret) { return names_end(KIND_LINK, ret); }
+int BPF_PROG(link_end, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_LINK, ret); }
+SEC("fentry/filename_linkat")
+int BPF_PROG(link_begin_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_LINK, dfd, from, dfd2, to, flags); }
+SEC("fexit/filename_linkat")
+int BPF_PROG(link_end_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_LINK, ret); }
 
 static __always_inline int object_of_path(u32 kind, const struct path *dir, struct dentry *dentry)
 {

@@ -39,6 +39,11 @@ static __always_inline void put_filename(struct buffer *b, u16 tag, struct filen
 		put_string(b, tag, LOAD(struct filename, name, name), true);
 }
 
+#define REQUEST_NAME(type, req, field)                                                       \
+	(bpf_core_type_exists(struct delayed_filename)                                        \
+		 ? LOAD(struct type##___delayed, req, field.__incomplete_filename)            \
+		 : LOAD(struct type, req, field))
+
 SUBPROGRAM int submitted(kptr req_)
 {
 	void *req = (void *)req_;
@@ -71,31 +76,31 @@ SUBPROGRAM int submitted(kptr req_)
 		body->dirfd = LOAD(struct io_open, req, dfd);
 		body->flags = LOAD(struct io_open, req, how.flags);
 		body->mode = LOAD(struct io_open, req, how.mode);
-		name = LOAD(struct io_open, req, filename);
+		name = REQUEST_NAME(io_open, req, filename);
 		break;
 	case KIND_UNLINK: case KIND_RMDIR:
 		body->dirfd = LOAD(struct io_unlink, req, dfd);
 		body->flags = LOAD(struct io_unlink, req, flags);
-		name = LOAD(struct io_unlink, req, filename);
+		name = REQUEST_NAME(io_unlink, req, filename);
 		break;
 	case KIND_MKDIR:
 		body->dirfd = LOAD(struct io_mkdir, req, dfd);
 		body->mode = LOAD(struct io_mkdir, req, mode);
-		name = LOAD(struct io_mkdir, req, filename);
+		name = REQUEST_NAME(io_mkdir, req, filename);
 		break;
 	case KIND_RENAME:
 		body->dirfd = LOAD(struct io_rename, req, old_dfd);
 		body->dirfd2 = LOAD(struct io_rename, req, new_dfd);
 		body->flags = LOAD(struct io_rename, req, flags);
-		name = LOAD(struct io_rename, req, oldpath);
-		name2 = LOAD(struct io_rename, req, newpath);
+		name = REQUEST_NAME(io_rename, req, oldpath);
+		name2 = REQUEST_NAME(io_rename, req, newpath);
 		break;
 	case KIND_LINK:
 		body->dirfd = LOAD(struct io_link, req, old_dfd);
 		body->dirfd2 = LOAD(struct io_link, req, new_dfd);
 		body->flags = LOAD(struct io_link, req, flags);
-		name = LOAD(struct io_link, req, oldpath);
-		name2 = LOAD(struct io_link, req, newpath);
+		name = REQUEST_NAME(io_link, req, oldpath);
+		name2 = REQUEST_NAME(io_link, req, newpath);
 		break;
 	}
 	put_filename(b, SECTION_ARG, name);

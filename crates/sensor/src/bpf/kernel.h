@@ -112,7 +112,7 @@ struct file {
 	u32 f_mode;
 	u32 f_flags;
 };
-struct filename { const char *name; const char *uptr; };
+struct filename { const char *name; const char *uptr; /* not in 7.x */ };
 struct open_flags { int open_flag; u16 mode; };
 
 struct fdtable { u32 max_fds; struct file **fd; };
@@ -196,6 +196,13 @@ struct io_unlink { int dfd; int flags; struct filename *filename; };
 struct io_rename { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
 struct io_mkdir { int dfd; u16 mode; struct filename *filename; };
 struct io_link { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
+/* In 7.x the names are in a struct of their own. */
+struct delayed_filename { struct filename *__incomplete_filename; };
+struct io_open___delayed { struct delayed_filename filename; };
+struct io_unlink___delayed { struct delayed_filename filename; };
+struct io_mkdir___delayed { struct delayed_filename filename; };
+struct io_rename___delayed { struct delayed_filename oldpath, newpath; };
+struct io_link___delayed { struct delayed_filename oldpath, newpath; };
 
 #pragma clang attribute pop
 
