@@ -73,6 +73,7 @@ pub(crate) fn kind_of(capture: &Capture) -> CaptureKind {
         Body::Exec(_) => CaptureKind::Exec,
         Body::Exit(_) => CaptureKind::Exit,
         Body::Heartbeat(_) => CaptureKind::Heartbeat,
+        Body::Cgroup(_) => CaptureKind::Cgroup,
         Body::File(call) => call.kind,
     }
 }
@@ -255,7 +256,7 @@ fn weight(capture: &Capture) -> usize {
                 + call.arg_path2.len()
                 + call.destination.as_ref().map_or(0, |file| file.path.len())
         }
-        Body::Fork(_) | Body::Exit(_) | Body::Heartbeat(_) => 0,
+        Body::Fork(_) | Body::Exit(_) | Body::Heartbeat(_) | Body::Cgroup(_) => 0,
     }
 }
 

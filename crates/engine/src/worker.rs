@@ -145,6 +145,10 @@ impl Worker {
                 tree.fork(&header, &fork);
                 return;
             }
+            Body::Cgroup(moved) => {
+                tree.cgroup_moved(&header, &moved);
+                return;
+            }
             Body::Exec(mut exec) => {
                 atalaya_resolvers::complete_script(&header, &mut exec);
                 let data = EventData::Exec(ExecEvent {

@@ -15,6 +15,8 @@ pub enum CaptureKind {
     Exit = 3,
     /// The sensor's proof of life.
     Heartbeat = 4,
+    /// A process was moved to another cgroup.
+    Cgroup = 6,
     /// A file was opened.
     Open = 16,
     /// A file's mode was changed.
@@ -36,11 +38,12 @@ pub enum CaptureKind {
 }
 
 /// All kinds, in number order.
-pub const CAPTURE_KINDS: [CaptureKind; 13] = [
+pub const CAPTURE_KINDS: [CaptureKind; 14] = [
     CaptureKind::Fork,
     CaptureKind::Exec,
     CaptureKind::Exit,
     CaptureKind::Heartbeat,
+    CaptureKind::Cgroup,
     CaptureKind::Open,
     CaptureKind::Chmod,
     CaptureKind::Chown,
@@ -60,6 +63,7 @@ impl CaptureKind {
             Self::Exec => "exec",
             Self::Exit => "exit",
             Self::Heartbeat => "heartbeat",
+            Self::Cgroup => "cgroup_move",
             Self::Open => "open",
             Self::Chmod => "chmod",
             Self::Chown => "chown",
@@ -113,6 +117,12 @@ pub struct Header {
     pub mntns: u32,
     /// Inode number of the network namespace.
     pub netns: u32,
+    /// The lower half of the process's start time (boot time, ns); 0 when unknown.
+    pub start_low: u32,
+    /// The parent's thread group id at this moment; 0 when unknown.
+    pub ppid: u32,
+    /// The session that a login began, as the audit system numbers it; `u32::MAX` for none.
+    pub session: u32,
     /// The task's credentials at this moment.
     pub creds: Credentials,
     /// The task's comm at this moment.
@@ -150,6 +160,8 @@ pub enum Body {
     Exit(Exit),
     /// The sensor's proof of life: the number that was asked for.
     Heartbeat(u64),
+    /// The process of the header is in another cgroup now.
+    Cgroup(CgroupMove),
     /// A file system call.
     File(Box<FileCall>),
 }
@@ -169,10 +181,28 @@ pub struct Fork {
     pub namespaces: Namespaces,
     /// The child's pid in its own pid namespace.
     pub ns_pid: u32,
-    /// The child's cgroup id and path in the default hierarchy, or in the first v1 one when that says more.
+    /// The child's cgroup id in the default hierarchy.
     pub cgroup_id: u64,
-    /// See `cgroup_id`.
-    pub cgroup_path: String,
+    /// Where that is.
+    pub cgroup: CgroupPath,
+}
+
+/// Where a process is in the hierarchies of cgroups.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CgroupPath {
+    /// The path in the default hierarchy (v2).
+    pub unified: String,
+    /// The path in the v1 hierarchy of the pids controller; empty where that is in the default hierarchy.
+    pub v1: String,
+}
+
+/// A process was moved to another cgroup, in any hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CgroupMove {
+    /// Its cgroup id in the default hierarchy.
+    pub cgroup_id: u64,
+    /// Where it is now.
+    pub cgroup: CgroupPath,
 }
 
 /// A new image.
@@ -204,8 +234,8 @@ pub struct Exec {
     pub namespaces: Namespaces,
     /// The pid in its own pid namespace.
     pub ns_pid: u32,
-    /// See [`Fork::cgroup_path`].
-    pub cgroup_path: String,
+    /// Where it is in the hierarchies of cgroups.
+    pub cgroup: CgroupPath,
     /// The working directory.
     pub cwd: String,
 }

@@ -5,6 +5,8 @@
 //! below can be made by the container itself (a nested runtime, or somebody who wants to be taken for another
 //! container), so the outer one is the only one that is true by construction.
 
+use atalaya_model::capture::CgroupPath;
+
 /// Which program made the cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Manager {
@@ -258,6 +260,17 @@ fn is_id(text: &str) -> bool {
                 .all(|range| hex(&bytes[range]));
     }
     false
+}
+
+/// Of a process's paths in the default hierarchy and in a v1 one, that which says more.
+pub fn telling(paths: &CgroupPath) -> &str {
+    let CgroupPath { unified, v1 } = paths;
+    let names_container = |path: &str| !parse(path).container_id.is_empty();
+    if !v1.is_empty() && !names_container(unified) && (names_container(v1) || unified == "/") {
+        v1
+    } else {
+        unified
+    }
 }
 
 /// Picks the most telling path of a `/proc/<pid>/cgroup` file: the line that names a container, else the default

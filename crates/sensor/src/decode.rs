@@ -2,12 +2,13 @@
 //! and what is not understood is skipped.
 
 use atalaya_model::capture::{
-    Body, CaptureKind, Credentials, Exec, Exit, FileFields, Fork, Header, Namespaces, PathOrigin,
+    Body, CaptureKind, CgroupMove, CgroupPath, Credentials, Exec, Exit, FileFields, Fork, Header,
+    Namespaces, PathOrigin,
 };
 use zerocopy::FromBytes;
 
 use crate::layout::{
-    self, CallBody, ExecBody, ExitBody, FileInfo, ForkBody, HeartbeatBody, ObjectBody,
+    self, CallBody, CgroupBody, ExecBody, ExitBody, FileInfo, ForkBody, HeartbeatBody, ObjectBody,
     RecordHeader, Section, UringBody,
 };
 
@@ -167,6 +168,14 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
             CaptureKind::Exit => Part::Whole(Body::Exit(Exit {
                 status: fixed::<ExitBody>(rest)?.0.status,
             })),
+            CaptureKind::Cgroup => {
+                let (body, rest) = fixed::<CgroupBody>(rest)?;
+                let sections = Sections::read(rest)?;
+                Part::Whole(Body::Cgroup(CgroupMove {
+                    cgroup_id: body.cgroup_id,
+                    cgroup: sections.cgroup,
+                }))
+            }
             CaptureKind::Heartbeat => {
                 Part::Whole(Body::Heartbeat(fixed::<HeartbeatBody>(rest)?.0.number))
             }
@@ -197,6 +206,9 @@ fn header_of(raw: &RecordHeader) -> Header {
         cgroup_id: raw.cgroup_id,
         mntns: raw.mntns,
         netns: raw.netns,
+        start_low: raw.start_low,
+        ppid: raw.ppid,
+        session: raw.session,
         creds: Credentials {
             uid: raw.uid,
             gid: raw.gid,
@@ -237,7 +249,7 @@ fn fork_of(bytes: &[u8]) -> Result<Body, Malformed> {
         namespaces: namespaces(&body.ns),
         ns_pid: body.ns_pid,
         cgroup_id: body.cgroup_id,
-        cgroup_path: sections.cgroup,
+        cgroup: sections.cgroup,
     }))
 }
 
@@ -258,7 +270,7 @@ fn exec_of(bytes: &[u8]) -> Result<Part, Malformed> {
         envs_truncated: body.envs_truncated != 0,
         namespaces: namespaces(&body.ns),
         ns_pid: body.ns_pid,
-        cgroup_path: sections.cgroup,
+        cgroup: sections.cgroup,
         cwd: sections.cwd,
     };
     Ok(Part::Exec(Box::new(exec), sections.interp.map(Interp)))
@@ -290,7 +302,7 @@ struct Sections {
     paths: [Argument; 2],
     args: Vec<String>,
     envs: Vec<String>,
-    cgroup: String,
+    cgroup: CgroupPath,
     tty: String,
     filename: String,
     cwd: String,
@@ -331,7 +343,8 @@ impl Sections {
             layout::SECTION_BASE2 => self.paths[1].base = Some(path_of(data, section.flags)),
             layout::SECTION_ARGS => self.args = strings(data),
             layout::SECTION_ENVS => self.envs = strings(data),
-            layout::SECTION_CGROUP => self.cgroup = path_of(data, 0),
+            layout::SECTION_CGROUP => self.cgroup.unified = path_of(data, 0),
+            layout::SECTION_CGROUP_V1 => self.cgroup.v1 = path_of(data, 0),
             layout::SECTION_TTY => self.tty = text(data),
             layout::SECTION_FILENAME => self.filename = text(data),
             layout::SECTION_CWD => self.cwd = path_of(data, section.flags),

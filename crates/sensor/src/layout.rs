@@ -30,6 +30,7 @@ pub(crate) const SECTION_TTY: u16 = 10;
 pub(crate) const SECTION_FILENAME: u16 = 11;
 pub(crate) const SECTION_CWD: u16 = 12;
 pub(crate) const SECTION_INTERP: u16 = 13;
+pub(crate) const SECTION_CGROUP_V1: u16 = 20;
 
 pub(crate) const PATH_TRUNCATED: u16 = 1 << 0;
 pub(crate) const PATH_DETACHED: u16 = 1 << 1;
@@ -68,8 +69,8 @@ macro_rules! mirror {
 mirror! {
     struct RecordHeader {
         kind: u16, flags: u16, size: u32, cpu: u32, ring: u32, seq: u64, time_ns: u64, pid: u32, tid: u32, cgroup_id: u64,
-        mntns: u32, netns: u32, uid: u32, gid: u32, euid: u32, egid: u32, fsuid: u32, fsgid: u32, auid: u32, reserved: u32,
-        cap_effective: u64, cap_permitted: u64, comm: [u8; 16],
+        mntns: u32, netns: u32, uid: u32, gid: u32, euid: u32, egid: u32, fsuid: u32, fsgid: u32, auid: u32, start_low: u32,
+        cap_effective: u64, cap_permitted: u64, comm: [u8; 16], ppid: u32, session: u32,
     }
     struct Namespaces { mnt: u32, net: u32, pid: u32, user: u32, uts: u32, ipc: u32, cgroup: u32, }
     struct ForkBody {
@@ -79,6 +80,7 @@ mirror! {
     struct ExecBody {
         start_time_ns: u64, ppid: u32, sid: u32, ns_pid: u32, args_truncated: u32, envs_truncated: u32, ns: Namespaces,
     }
+    struct CgroupBody { cgroup_id: u64, }
     struct ExitBody { status: u32, reserved: u32, }
     struct HeartbeatBody { number: u64, }
     struct CallBody {

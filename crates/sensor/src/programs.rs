@@ -141,6 +141,7 @@ pub(crate) const PROGRAMS: &[Program] = &[
     always("exec", "sched_process_exec"),
     always("exit_", "sched_process_exit"),
     always("heartbeat", "task_rename"),
+    optional(always("cgroup_moved", "cgroup_attach_task")),
     tracepoint("sys_exit", "sys_exit", FILES),
     optional(tracepoint("ctime_set", "inode_set_ctime_to_ts", CHANGES)),
     optional(tracepoint("ctime_exchanged", "ctime_ns_xchg", CHANGES)),

@@ -336,7 +336,11 @@ impl EventData {
                 retval,
                 syscall_path,
             }),
-            CaptureKind::Fork | CaptureKind::Exec | CaptureKind::Exit | CaptureKind::Heartbeat => {
+            CaptureKind::Fork
+            | CaptureKind::Exec
+            | CaptureKind::Exit
+            | CaptureKind::Heartbeat
+            | CaptureKind::Cgroup => {
                 return None;
             }
         })

@@ -51,6 +51,7 @@ impl ProcessTree {
             && process.creds == creds
             && process.tid == header.tid
             && *process.comm == *header.comm
+            && (header.ppid == 0 || header.ppid == process.ppid)
             && !entered(header.mntns, process.namespaces.mnt)
             && !entered(header.netns, process.namespaces.net)
         {
@@ -61,6 +62,10 @@ impl ProcessTree {
         changed.tid = header.tid;
         if *changed.comm != *header.comm {
             changed.comm = header.comm.as_str().into();
+        }
+        // Who had a parent that ended has another now. The lineage is not touched: it tells where a process comes from.
+        if header.ppid != 0 {
+            changed.ppid = header.ppid;
         }
         if header.mntns != 0 {
             changed.namespaces.mnt = header.mntns;
@@ -100,7 +105,12 @@ impl ProcessTree {
         forker: Arc<Process>,
     ) -> Process {
         let now = self.epoch_ns(header.time_ns);
-        let membership = self.membership(Some(&forker), fork.cgroup_id, &fork.cgroup_path, now);
+        let membership = self.membership(
+            Some(&forker),
+            fork.cgroup_id,
+            crate::cgroup::telling(&fork.cgroup),
+            now,
+        );
         let mut child = Process {
             pid: fork.child_pid,
             tid: fork.child_pid,
@@ -141,7 +151,12 @@ impl ProcessTree {
         parent: Option<Arc<Process>>,
     ) -> Process {
         let now = self.epoch_ns(header.time_ns);
-        let membership = self.membership(former, header.cgroup_id, &exec.cgroup_path, now);
+        let membership = self.membership(
+            former,
+            header.cgroup_id,
+            crate::cgroup::telling(&exec.cgroup),
+            now,
+        );
         let tty = match former {
             Some(former) if *former.tty == *exec.tty => Arc::clone(&former.tty),
             _ => exec.tty.as_str().into(),

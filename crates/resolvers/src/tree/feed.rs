@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atalaya_model::Process;
-use atalaya_model::capture::{Exec, Fork, Header};
+use atalaya_model::capture::{CgroupMove, Exec, Fork, Header};
 
 use super::ProcessTree;
 use super::history::Slot;
@@ -157,6 +157,30 @@ impl ProcessTree {
             .get(&ppid)
             .filter(|slot| !slot.is_over(time_ns))
             .map(|slot| Arc::clone(slot.at(time_ns)))
+    }
+
+    /// A process was moved to another cgroup. Its children stay where they are.
+    pub fn cgroup_moved(&mut self, header: &Header, moved: &CgroupMove) {
+        let known = self
+            .slots
+            .get(&header.pid)
+            .filter(|slot| !slot.is_over(header.time_ns))
+            .map(|slot| Arc::clone(slot.newest()));
+        // One that is not known is asked for, with its cgroup, when something is known of it that matters.
+        let Some(process) = known else { return };
+        let now = self.epoch_ns(header.time_ns);
+        let path = crate::cgroup::telling(&moved.cgroup);
+        let membership = self.membership(Some(&process), moved.cgroup_id, path, now);
+        if Arc::ptr_eq(&membership.cgroup, &process.cgroup) {
+            return;
+        }
+        let mut changed = (*process).clone();
+        changed.cgroup = membership.cgroup;
+        changed.container = membership.container;
+        let keep_ns = self.keep_ns();
+        if let Some(slot) = self.slots.get_mut(&header.pid) {
+            slot.push(header.time_ns, Arc::new(changed), keep_ns);
+        }
     }
 
     /// An exit. Returns the process as it ended; it stays in the tree for late events until [`ProcessTree::expire`].

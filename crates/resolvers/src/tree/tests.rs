@@ -3,7 +3,7 @@
 use super::*;
 use crate::procfs::ProcEntry;
 use crate::snapshot::Snapshot;
-use atalaya_model::capture::{Credentials, Exec, FileFields, Fork};
+use atalaya_model::capture::{CgroupMove, CgroupPath, Credentials, Exec, FileFields, Fork};
 use proptest::prelude::*;
 
 /// Pids that no process of the host has, so that /proc is of no help.
@@ -290,7 +290,7 @@ fn containers_come_from_the_cgroup() {
     let id = "b".repeat(64);
     let mut fork = fork_of(11, 10, 100);
     fork.cgroup_id = 77;
-    fork.cgroup_path = format!("/system.slice/docker-{id}.scope");
+    fork.cgroup.unified = format!("/system.slice/docker-{id}.scope");
     let child = tree.fork(&header(10, 100), &fork);
     assert_eq!(child.container_id(), id);
     assert_eq!(child.cgroup.manager, "docker");
@@ -301,12 +301,74 @@ fn containers_come_from_the_cgroup() {
     // Its node has no number to compare with yet.
     assert_eq!(tree.resolve(&moved).0.container_id(), "");
     let mut exec = exec_of("/bin/x", 110);
-    exec.cgroup_path = "/elsewhere".to_owned();
+    exec.cgroup.unified = "/elsewhere".to_owned();
     let mut at = header(12, 130);
     at.cgroup_id = 5;
     tree.exec(&at, &mut exec);
     moved.time_ns = 140;
     assert_eq!(tree.resolve(&moved).0.container_id(), id);
+}
+
+#[test]
+fn a_process_is_followed_into_another_cgroup() {
+    let mut tree = ProcessTree::default();
+    load(&mut tree, vec![entry(10, 1, "/usr/bin/runc", 5, 50)]);
+    tree.fork(&header(10, 100), &fork_of(11, 10, 100));
+    tree.exec(&header(11, 110), &mut exec_of("/init", 100));
+    let id = "c".repeat(64);
+    let moved = |unified: &str, v1: &str, cgroup_id| CgroupMove {
+        cgroup_id,
+        cgroup: CgroupPath {
+            unified: unified.to_owned(),
+            v1: v1.to_owned(),
+        },
+    };
+    // A v1 hierarchy: the number in the default one stays.
+    tree.cgroup_moved(
+        &header(11, 200),
+        &moved("/system.slice/x.service", &format!("/docker/{id}"), 0),
+    );
+    assert_eq!(tree.resolve(&header(11, 210)).0.container_id(), id);
+    assert_eq!(tree.resolve(&header(11, 150)).0.container_id(), "", "late");
+    assert_eq!(tree.resolve(&header(11, 220)).0.container_id(), id);
+    assert_eq!(tree.resolve(&header(10, 220)).0.container_id(), "");
+    let child = tree.fork(&header(11, 230), &{
+        let mut fork = fork_of(12, 11, 230);
+        fork.cgroup.v1 = format!("/docker/{id}");
+        fork
+    });
+    assert_eq!(child.container_id(), id);
+    // And out again. Nobody known, nothing kept.
+    tree.cgroup_moved(&header(11, 300), &moved("/", "", 0));
+    tree.cgroup_moved(&header(99, 300), &moved("/", "", 0));
+    assert_eq!(tree.resolve(&header(11, 310)).0.container_id(), "");
+    assert_eq!(tree.resolve(&header(12, 310)).0.container_id(), id);
+    assert!(tree.get(BASE + 99).is_none());
+}
+
+#[test]
+fn who_adopts_an_orphan_is_its_parent_but_not_its_lineage() {
+    let mut tree = ProcessTree::default();
+    load(&mut tree, vec![entry(10, 1, "/bin/bash", 5, 50)]);
+    tree.fork(&header(10, 100), &fork_of(11, 10, 100));
+    tree.fork(&header(11, 110), &fork_of(12, 11, 110));
+    tree.exit(&header(11, 120));
+    let mut orphan = header(12, 130);
+    orphan.ppid = BASE + 10;
+    let (process, _) = tree.resolve(&orphan);
+    assert_eq!(process.ppid, BASE + 10);
+    assert_eq!(
+        process.parent.parent().map(|parent| parent.pid),
+        Some(BASE + 11)
+    );
+    let mut exec = exec_of("/bin/ls", 110);
+    exec.ppid = BASE + 10;
+    orphan.time_ns = 140;
+    let process = tree.exec(&orphan, &mut exec);
+    assert_eq!(
+        (process.ppid, process.parent.parent().unwrap().pid),
+        (BASE + 10, BASE + 11)
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ enum record_kind {
 	KIND_EXIT = 3,
 	KIND_HEARTBEAT = 4,
 	KIND_SCRIPT = 5, /* the script of the exec that follows, from the same thread */
+	KIND_CGROUP = 6, /* a process was moved to another cgroup; the header is the moved one's */
 
 	KIND_OPEN = 16,
 	KIND_CHMOD = 17,
@@ -52,10 +53,12 @@ struct record_header {
 	__u32 netns;
 	__u32 uid, gid, euid, egid, fsuid, fsgid;
 	__u32 auid;
-	__u32 reserved;
+	__u32 start_low; /* the lower half of the process's start time: with the pid it tells who has the pid now */
 	__u64 cap_effective;
 	__u64 cap_permitted;
 	char comm[16];
+	__u32 ppid;    /* the parent at this moment, which is another than the one that forked it once that has ended */
+	__u32 session; /* the session that a login began, as the audit system numbers it; -1 for none */
 };
 
 struct namespaces { __u32 mnt, net, pid, user, uts, ipc, cgroup; };
@@ -80,6 +83,9 @@ struct exec_body {
 	__u32 envs_truncated;
 	struct namespaces ns;
 };
+
+/* Sections: CGROUP, CGROUP_V1. */
+struct cgroup_body { __u64 cgroup_id; };
 
 struct exit_body { __u32 status; __u32 reserved; };
 struct heartbeat_body { __u64 number; };
@@ -118,11 +124,12 @@ enum section_tag {
 	SECTION_BASE2 = 6,
 	SECTION_ARGS = 7,      /* argv, each ended by NUL */
 	SECTION_ENVS = 8,
-	SECTION_CGROUP = 9,    /* elements of the cgroup path, innermost first */
+	SECTION_CGROUP = 9,    /* elements of the cgroup path in the default hierarchy (v2), innermost first */
 	SECTION_TTY = 10,
 	SECTION_FILENAME = 11, /* the exec's path as the kernel copied it */
 	SECTION_CWD = 12,
 	SECTION_INTERP = 13,
+	SECTION_CGROUP_V1 = 20, /* as CGROUP, in the hierarchy of the pids controller where that is one of v1 */
 };
 
 enum section_flags {

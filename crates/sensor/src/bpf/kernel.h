@@ -146,7 +146,8 @@ struct cred {
 struct kernfs_node { struct kernfs_node *__parent; const char *name; u64 id; };
 /* Before 6.15. */
 struct kernfs_node___old { struct kernfs_node *parent; };
-struct cgroup { struct kernfs_node *kn; };
+struct cgroup_root;
+struct cgroup { struct kernfs_node *kn; struct cgroup_root *root; };
 struct cgroup_subsys_state { struct cgroup *cgroup; };
 struct css_set { struct cgroup_subsys_state *subsys[16]; struct cgroup *dfl_cgrp; };
 enum cgroup_subsys_id { pids_cgrp_id = 1 };
@@ -178,6 +179,7 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 	kuid_t loginuid;
+	unsigned int sessionid;
 	struct css_set *cgroups;
 };
 /* Before 5.5 the field was real_start_time; the ring buffer needs 5.8, so it is not asked for. */

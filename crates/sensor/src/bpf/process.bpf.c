@@ -90,32 +90,42 @@ static long cgroup_step(u32 i, void *ctx)
 	return 0;
 }
 
+/* One path. */
+SUBPROGRAM int put_cgroup_path(struct buffer *b, u32 tag, kptr cgroup)
+{
+	struct cgroup_walk s = { .b = b };
+
+	if (!b)
+		return 0;
+	section_begin(b, tag);
+	s.kn = LOAD(struct cgroup, cgroup, kn);
+	bpf_loop(32, cgroup_step, &s, 0);
+	section_end(b, 0);
+	return 0;
+}
+
 /*
- * The path in the default hierarchy (v2). Where that is the root, the one of the pids controller: on hosts with v1 hierarchies that is
- * where container runtimes put their containers.
+ * The path in the default hierarchy (v2), and that of the pids controller where it is in a hierarchy of its own: on hosts with v1
+ * hierarchies that is where container runtimes put their containers, and not all of them do it in the default one as well.
  */
 static __always_inline void put_cgroup(struct buffer *b, struct task_struct *task)
 {
 	struct css_set *css = LOAD(struct task_struct, task, cgroups);
-	struct cgroup *cg = LOAD(struct css_set, css, dfl_cgrp);
-	struct cgroup_walk s = { .b = b };
-	u32 start;
+	struct cgroup *unified = LOAD(struct css_set, css, dfl_cgrp);
+	struct cgroup_subsys_state *state = 0;
+	struct cgroup *v1;
 
-	section_begin(b, SECTION_CGROUP);
-	start = b->off;
-	s.kn = LOAD(struct cgroup, cg, kn);
-	bpf_loop(32, cgroup_step, &s, 0);
-	if (b->off == start && bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id)) {
-		struct cgroup_subsys_state *state = 0;
-		u32 index = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
-		bpf_probe_read_kernel(&state, sizeof(state), ADDR(struct css_set, css, subsys) + (index & 15) * sizeof(void *));
-		if (state) {
-			cg = LOAD(struct cgroup_subsys_state, state, cgroup);
-			s.kn = LOAD(struct cgroup, cg, kn);
-			bpf_loop(32, cgroup_step, &s, 0);
-		}
-	}
-	section_end(b, 0);
+	put_cgroup_path(b, SECTION_CGROUP, number_of(unified));
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
+		return;
+	bpf_probe_read_kernel(&state, sizeof(state),
+			      ADDR(struct css_set, css, subsys) +
+				      (bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id) & 15) * sizeof(void *));
+	if (!state)
+		return;
+	v1 = LOAD(struct cgroup_subsys_state, state, cgroup);
+	if (number_of(LOAD(struct cgroup, v1, root)) != number_of(LOAD(struct cgroup, unified, root)))
+		put_cgroup_path(b, SECTION_CGROUP_V1, number_of(v1));
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -146,6 +156,29 @@ int BPF_PROG(fork, struct task_struct *parent, struct task_struct *child)
 		fill_namespaces(&body->ns, child);
 	}
 	put_cgroup(b, child);
+	send(b, RING_VITAL);
+	return 0;
+}
+
+/*
+ * A process was moved to another cgroup, once for each hierarchy that it was moved in. A runtime puts a process into its container so,
+ * after its fork, and not always before its exec. (5.0; a thread that is moved alone does not move its process.)
+ */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(cgroup_moved, struct cgroup *to, const char *path, struct task_struct *task)
+{
+	struct cgroup_body *body;
+	struct buffer *b;
+
+	if (LOAD(struct task_struct, task, pid) != LOAD(struct task_struct, task, tgid))
+		return 0;
+	b = record_begin(KIND_CGROUP, 0, task);
+	if (!b)
+		return 0;
+	body = reserve(b, sizeof(*body));
+	if (body)
+		body->cgroup_id = dfl_cgroup_id(task);
+	put_cgroup(b, task);
 	send(b, RING_VITAL);
 	return 0;
 }

@@ -122,7 +122,9 @@ static __always_inline void fill_header(struct record_header *h, u16 kind, u16 f
 	h->fsuid = LOAD(struct cred, cred, fsuid.val);
 	h->fsgid = LOAD(struct cred, cred, fsgid.val);
 	h->auid = bpf_core_field_exists(struct task_struct, loginuid) ? LOAD(struct task_struct, task, loginuid.val) : (u32)-1;
-	h->reserved = 0;
+	h->start_low = LOAD(struct task_struct, LOAD(struct task_struct, task, group_leader), start_boottime);
+	h->ppid = LOAD(struct task_struct, LOAD(struct task_struct, task, real_parent), tgid);
+	h->session = bpf_core_field_exists(struct task_struct, sessionid) ? LOAD(struct task_struct, task, sessionid) : (u32)-1;
 	h->cap_effective = capability_set(cred, true);
 	h->cap_permitted = capability_set(cred, false);
 	bpf_probe_read_kernel(h->comm, sizeof(h->comm), ADDR(struct task_struct, task, comm));

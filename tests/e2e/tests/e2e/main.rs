@@ -15,6 +15,7 @@ mod files;
 mod files_names;
 mod hostile;
 mod limits;
+mod lineage;
 mod losses;
 mod matrix;
 mod names;
