@@ -1,8 +1,12 @@
 //! Every program of the object: what it hooks, in which tier, and for which events.
+//!
+//! Most are found by name and section, as `bpf/hook.h` makes them; a table has the few that serve everybody.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use atalaya_model::capture::CaptureKind::{
-    self, Chmod, Chown, Exec, Exit, Fork, Heartbeat, Link, Mkdir, Open, Rename, Rmdir, Unlink,
-    Utimes,
+    self, Exec, Exit, Fork, Heartbeat, Link, Mkdir, Open, Rename, Rmdir, Unlink,
 };
 use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, ReferencesType};
@@ -16,7 +20,7 @@ pub(crate) enum Place {
     Always,
     /// In this tier.
     In(Tier),
-    /// In the lsm tier where BPF is no active LSM: fentry on the security function.
+    /// In the lsm tier where BPF is no active LSM: fentry on the function that calls the LSMs.
     SecurityFentry,
     /// In the lsm tier where BPF is an active LSM.
     SecurityLsm,
@@ -57,6 +61,27 @@ fn tracepoint_args(btf: &Btf<'_>, name: &str) -> Option<usize> {
     Some(prototype.iter().count().saturating_sub(1))
 }
 
+/// How a program comes to be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// It is attached to its hook.
+    Attached,
+    /// The program on all system calls jumps to it, by its kind, through this map.
+    From(&'static str),
+}
+
+/// What a program is in a capture: those of one kind that play the same part are there because kernels differ, and one of them is
+/// enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// It sees a call begin.
+    Entry,
+    /// It sees the objects that a call works on.
+    Object,
+    /// It sees a call end, or all of it.
+    End,
+}
+
 /// A program of the object.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -64,266 +89,243 @@ pub(crate) struct Program {
     pub(crate) place: Place,
     pub(crate) needs: Needs,
     /// The kinds that it is attached for.
-    pub(crate) kinds: &'static [CaptureKind],
+    pub(crate) kinds: Vec<CaptureKind>,
+    pub(crate) part: Part,
+    pub(crate) call: Call,
     /// Without it the kinds are seen less well, not unseen; or another program of the table does the same on other kernels.
     pub(crate) optional: bool,
 }
 
 const LIFE: &[CaptureKind] = &[Fork, Exec, Exit, Heartbeat];
 const FILES: &[CaptureKind] = &[
-    Open, Chmod, Chown, Unlink, Rmdir, Mkdir, Rename, Link, Utimes,
+    Open,
+    CaptureKind::Chmod,
+    CaptureKind::Chown,
+    Unlink,
+    Rmdir,
+    Mkdir,
+    Rename,
+    Link,
+    CaptureKind::Utimes,
+    CaptureKind::Chdir,
+    CaptureKind::Setxattr,
+    CaptureKind::Removexattr,
 ];
-const CHANGES: &[CaptureKind] = &[Chmod, Chown, Unlink, Rmdir, Mkdir, Rename, Link, Utimes];
 const URING: &[CaptureKind] = &[Open, Unlink, Rmdir, Mkdir, Rename, Link];
+/// The programs on all system calls, and the maps through which they jump to those of a kind.
+const EXITS: &str = "exits";
+const ENTRIES: &str = "entries";
 
-const fn tracepoint(
-    name: &'static str,
-    tracepoint: &'static str,
-    kinds: &'static [CaptureKind],
-) -> Program {
+/// All programs of the object.
+pub(crate) static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
+    let mut builder = libbpf_rs::ObjectBuilder::default();
+    let object = builder.open_memory(crate::OBJECT).ok();
+    let sections: Vec<(String, String)> = object
+        .iter()
+        .flat_map(|object| object.progs())
+        .map(|program| {
+            let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+            (text(program.name()), text(program.section()))
+        })
+        .collect();
+    let mut programs = table();
+    programs.extend(
+        sections
+            .iter()
+            .filter_map(|(name, section)| by_name(name, section)),
+    );
+    let jumped = |map: &str| -> Vec<CaptureKind> {
+        let all = programs
+            .iter()
+            .filter(|p| matches!(p.call, Call::From(through) if through == map));
+        all.flat_map(|p| p.kinds.clone()).collect()
+    };
+    let changes: Vec<CaptureKind> = FILES.iter().copied().filter(|kind| *kind != Open).collect();
+    let exits = [FILES, &jumped(EXITS)].concat();
+    let entries = jumped(ENTRIES);
+    programs.push(tracepoint("sys_exit", "sys_exit", &exits));
+    programs.push(tracepoint("sys_enter", "sys_enter", &entries));
+    for (name, hook) in [
+        ("ctime_set", "inode_set_ctime_to_ts"),
+        ("ctime_exchanged", "ctime_ns_xchg"),
+        ("ctime_kept", "ctime_xchg_skip"),
+    ] {
+        programs.push(optional(tracepoint(name, hook, &changes)));
+    }
+    programs
+});
+
+/// Those that serve more than one event by one body, or hook what has another shape on other kernels.
+fn table() -> Vec<Program> {
+    let life = |name, hook| Program {
+        place: Place::Always,
+        ..tracepoint(name, hook, LIFE)
+    };
+    let completion = |name, arguments| Program {
+        needs: Needs::TracepointArgs("io_uring_complete", arguments),
+        ..optional(tracepoint(name, "io_uring_complete", URING))
+    };
+    vec![
+        life("fork", "sched_process_fork"),
+        life("exec", "sched_process_exec"),
+        life("exit_", "sched_process_exit"),
+        life("heartbeat", "task_rename"),
+        optional(life("cgroup_moved", "cgroup_attach_task")),
+        optional(tracepoint("uring_submit", "io_uring_submit_req", URING)),
+        optional(tracepoint("uring_submit_old", "io_uring_submit_sqe", URING)),
+        completion("uring_complete", 3),
+        completion("uring_complete_old", 7),
+    ]
+}
+
+fn tracepoint(name: &'static str, tracepoint: &'static str, kinds: &[CaptureKind]) -> Program {
     Program {
         name,
         place: Place::In(Tier::Tracepoint),
         needs: Needs::Tracepoint(tracepoint),
-        kinds,
+        kinds: kinds.to_vec(),
+        part: Part::End,
+        call: Call::Attached,
         optional: false,
     }
 }
 
-const fn inner(
-    name: &'static str,
-    function: &'static str,
-    kinds: &'static [CaptureKind],
-) -> Program {
-    Program {
-        name,
-        place: Place::In(Tier::Lsm),
-        needs: Needs::Function(function),
-        kinds,
-        optional: false,
-    }
-}
-
-const fn security(
-    name: &'static str,
-    place: Place,
-    function: &'static str,
-    kinds: &'static [CaptureKind],
-) -> Program {
-    Program {
-        name,
-        place,
-        needs: Needs::Function(function),
-        kinds,
-        optional: false,
-    }
-}
-
-const fn optional(program: Program) -> Program {
+fn optional(program: Program) -> Program {
     Program {
         optional: true,
         ..program
     }
 }
 
-const fn always(name: &'static str, tracepoint: &'static str) -> Program {
-    Program {
-        name,
-        place: Place::Always,
-        needs: Needs::Tracepoint(tracepoint),
-        kinds: LIFE,
-        optional: false,
-    }
+/// A program that `bpf/hook.h` named: `<event>__<how>`, `<event>_and_<event>__<how>`.
+fn by_name(name: &str, section: &str) -> Option<Program> {
+    let (events, how) = name.split_once("__")?;
+    let kinds: Option<Vec<CaptureKind>> =
+        events.split("_and_").map(CaptureKind::from_name).collect();
+    let kinds = kinds?;
+    let (hook_type, hook) = section.split_once('/')?;
+    // Once in the life of the process: the names of its programs.
+    let hook: &'static str = hook.to_owned().leak();
+    let name: &'static str = name.to_owned().leak();
+    let of_function = |place, part| Program {
+        place,
+        part,
+        needs: Needs::Function(hook),
+        ..tracepoint(name, hook, &kinds)
+    };
+    let entry = if hook.starts_with("security_") {
+        Part::Object
+    } else {
+        Part::Entry
+    };
+    let program = match hook_type {
+        "tp_btf" => {
+            let call = match (hook, how) {
+                ("sys_exit", _) => Call::From(EXITS),
+                ("sys_enter", _) => Call::From(ENTRIES),
+                _ => Call::Attached,
+            };
+            Program {
+                call,
+                // For all tiers, or for that which has nothing else.
+                place: if how.starts_with("all") {
+                    Place::Always
+                } else {
+                    Place::In(Tier::Tracepoint)
+                },
+                part: if call == Call::From(ENTRIES) { Part::Entry } else { Part::End },
+                ..tracepoint(name, hook, &kinds)
+            }
+        }
+        "lsm" => Program {
+            needs: Needs::Function(format!("bpf_lsm_{hook}").leak()),
+            ..of_function(Place::SecurityLsm, Part::Object)
+        },
+        "fentry" if entry == Part::Object => of_function(Place::SecurityFentry, entry),
+        "fentry" => of_function(Place::In(Tier::Lsm), entry),
+        "fexit" => of_function(Place::In(Tier::Lsm), Part::End),
+        "kprobe" => of_function(Place::In(Tier::Kprobe), entry),
+        "kretprobe" => of_function(Place::In(Tier::Kprobe), Part::End),
+        _ => return None,
+    };
+    Some(Program {
+        optional: kinds.len() > 1 || kinds == [Exec],
+        ..program
+    })
 }
 
-pub(crate) const PROGRAMS: &[Program] = &[
-    always("fork", "sched_process_fork"),
-    always("exec", "sched_process_exec"),
-    always("exit_", "sched_process_exit"),
-    always("heartbeat", "task_rename"),
-    optional(always("cgroup_moved", "cgroup_attach_task")),
-    tracepoint("sys_exit", "sys_exit", FILES),
-    optional(tracepoint("ctime_set", "inode_set_ctime_to_ts", CHANGES)),
-    optional(tracepoint("ctime_exchanged", "ctime_ns_xchg", CHANGES)),
-    optional(tracepoint("ctime_kept", "ctime_xchg_skip", CHANGES)),
-    optional(tracepoint("uring_submit", "io_uring_submit_req", URING)),
-    optional(tracepoint("uring_submit_old", "io_uring_submit_sqe", URING)),
-    Program {
-        name: "uring_complete",
-        place: Place::In(Tier::Tracepoint),
-        needs: Needs::TracepointArgs("io_uring_complete", 3),
-        kinds: URING,
-        optional: true,
-    },
-    Program {
-        name: "uring_complete_old",
-        place: Place::In(Tier::Tracepoint),
-        needs: Needs::TracepointArgs("io_uring_complete", 7),
-        kinds: URING,
-        optional: true,
-    },
-    inner("filp_open", "do_filp_open", &[Open]),
-    inner("unlink_begin", "do_unlinkat", &[Unlink]),
-    inner("unlink_end", "do_unlinkat", &[Unlink]),
-    inner("rmdir_begin", "do_rmdir", &[Rmdir]),
-    inner("rmdir_end", "do_rmdir", &[Rmdir]),
-    inner("mkdir_begin", "do_mkdirat", &[Mkdir]),
-    inner("mkdir_end", "do_mkdirat", &[Mkdir]),
-    inner("rename_begin", "do_renameat2", &[Rename]),
-    inner("rename_end", "do_renameat2", &[Rename]),
-    inner("link_begin", "do_linkat", &[Link]),
-    inner("link_end", "do_linkat", &[Link]),
-    inner("file_open_7", "do_file_open", &[Open]),
-    inner("unlink_begin_7", "filename_unlinkat", &[Unlink]),
-    inner("unlink_end_7", "filename_unlinkat", &[Unlink]),
-    inner("rmdir_begin_7", "filename_rmdir", &[Rmdir]),
-    inner("rmdir_end_7", "filename_rmdir", &[Rmdir]),
-    inner("mkdir_begin_7", "filename_mkdirat", &[Mkdir]),
-    inner("mkdir_end_7", "filename_mkdirat", &[Mkdir]),
-    inner("rename_begin_7", "filename_renameat2", &[Rename]),
-    inner("rename_end_7", "filename_renameat2", &[Rename]),
-    inner("link_begin_7", "filename_linkat", &[Link]),
-    inner("link_end_7", "filename_linkat", &[Link]),
-    inner("chmod_end", "chmod_common", &[Chmod]),
-    inner("chown_end", "chown_common", &[Chown]),
-    inner("utimes_end", "vfs_utimes", &[Utimes]),
-    optional(inner("lookup_end", "user_path_at", &[Chmod, Chown, Utimes])),
-    optional(inner(
-        "lookup_end_old",
-        "user_path_at_empty",
-        &[Chmod, Chown, Utimes],
-    )),
-    security(
-        "fentry_path_unlink",
-        Place::SecurityFentry,
-        "security_path_unlink",
-        &[Unlink],
-    ),
-    security(
-        "fentry_path_rmdir",
-        Place::SecurityFentry,
-        "security_path_rmdir",
-        &[Rmdir],
-    ),
-    security(
-        "fentry_path_mkdir",
-        Place::SecurityFentry,
-        "security_path_mkdir",
-        &[Mkdir],
-    ),
-    security(
-        "fentry_path_rename",
-        Place::SecurityFentry,
-        "security_path_rename",
-        &[Rename],
-    ),
-    security(
-        "fentry_path_link",
-        Place::SecurityFentry,
-        "security_path_link",
-        &[Link],
-    ),
-    security(
-        "fentry_path_chmod",
-        Place::SecurityFentry,
-        "security_path_chmod",
-        &[Chmod],
-    ),
-    security(
-        "fentry_path_chown",
-        Place::SecurityFentry,
-        "security_path_chown",
-        &[Chown],
-    ),
-    optional(security(
-        "fentry_bprm_check_security",
-        Place::SecurityFentry,
-        "security_bprm_check",
-        &[Exec],
-    )),
-    security(
-        "lsm_path_unlink",
-        Place::SecurityLsm,
-        "bpf_lsm_path_unlink",
-        &[Unlink],
-    ),
-    security(
-        "lsm_path_rmdir",
-        Place::SecurityLsm,
-        "bpf_lsm_path_rmdir",
-        &[Rmdir],
-    ),
-    security(
-        "lsm_path_mkdir",
-        Place::SecurityLsm,
-        "bpf_lsm_path_mkdir",
-        &[Mkdir],
-    ),
-    security(
-        "lsm_path_rename",
-        Place::SecurityLsm,
-        "bpf_lsm_path_rename",
-        &[Rename],
-    ),
-    security(
-        "lsm_path_link",
-        Place::SecurityLsm,
-        "bpf_lsm_path_link",
-        &[Link],
-    ),
-    security(
-        "lsm_path_chmod",
-        Place::SecurityLsm,
-        "bpf_lsm_path_chmod",
-        &[Chmod],
-    ),
-    security(
-        "lsm_path_chown",
-        Place::SecurityLsm,
-        "bpf_lsm_path_chown",
-        &[Chown],
-    ),
-    optional(security(
-        "lsm_bprm_check_security",
-        Place::SecurityLsm,
-        "bpf_lsm_bprm_check_security",
-        &[Exec],
-    )),
-];
-
-/// The programs that exist only because kernels differ: when one of a pair is there, the other is not missed.
-pub(crate) const ALTERNATIVES: &[(&str, &str)] = &[
+/// The programs of the table that exist only because kernels differ: when one of a pair is there, the other is not missed.
+const ALTERNATIVES: &[(&str, &str)] = &[
     ("uring_submit", "uring_submit_old"),
     ("uring_complete", "uring_complete_old"),
-    ("lookup_end", "lookup_end_old"),
-    ("file_open_7", "filp_open"),
-    ("unlink_begin_7", "unlink_begin"),
-    ("unlink_end_7", "unlink_end"),
-    ("rmdir_begin_7", "rmdir_begin"),
-    ("rmdir_end_7", "rmdir_end"),
-    ("mkdir_begin_7", "mkdir_begin"),
-    ("mkdir_end_7", "mkdir_end"),
-    ("rename_begin_7", "rename_begin"),
-    ("rename_end_7", "rename_end"),
-    ("link_begin_7", "link_begin"),
-    ("link_end_7", "link_end"),
 ];
+
+/// Whether it is no loss that `program` is not among those that are there: another plays its part.
+pub(crate) fn is_replaced(program: &Program, there: &[&Program]) -> bool {
+    let is_there = |name: &str| there.iter().any(|p| p.name == name);
+    let pair = ALTERNATIVES
+        .iter()
+        .find(|(new, old)| [*new, *old].contains(&program.name));
+    if let Some((new, old)) = pair {
+        return is_there(new) || is_there(old);
+    }
+    let played: BTreeSet<CaptureKind> = there
+        .iter()
+        .filter(|p| p.part == program.part && (p.kinds.len() == 1 || program.kinds.len() > 1))
+        .flat_map(|p| p.kinds.iter().copied())
+        .collect();
+    program.name.contains("__") && program.kinds.iter().all(|kind| played.contains(kind))
+}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::*;
 
-    #[test]
-    fn the_table_names_every_program_of_the_object_once() {
+    fn programs_of_the_object() -> Vec<String> {
         let mut open = libbpf_rs::ObjectBuilder::default();
-        let object = open.open_memory(crate::OBJECT).expect("the object opens");
-        let mut theirs: Vec<String> = object
-            .progs()
-            .map(|p| p.name().to_string_lossy().into_owned())
-            .collect();
+        let object = open.open_memory(crate::OBJECT).unwrap();
+        let names = object.progs().map(|p| p.name().to_string_lossy().into_owned());
+        names.collect()
+    }
+
+    #[test]
+    fn every_program_of_the_object_is_known_once() {
+        let mut theirs = programs_of_the_object();
         let mut ours: Vec<String> = PROGRAMS.iter().map(|p| p.name.to_owned()).collect();
         theirs.sort();
         ours.sort();
         assert_eq!(theirs, ours);
+    }
+
+    #[test]
+    fn names_and_sections_say_what_a_program_is() {
+        let program = by_name("prctl__fexit__x64_sys_prctl", "fexit/__x64_sys_prctl").unwrap();
+        assert_eq!(program.kinds, [CaptureKind::Prctl]);
+        assert_eq!(program.place, Place::In(Tier::Lsm));
+        assert_eq!(program.needs, Needs::Function("__x64_sys_prctl"));
+        let program = by_name("prctl__exit", "tp_btf/sys_exit").unwrap();
+        assert_eq!(program.call, Call::From(EXITS));
+        let program = by_name("unlink__lsm_path_unlink", "lsm/path_unlink").unwrap();
+        assert_eq!(program.place, Place::SecurityLsm);
+        assert_eq!(program.needs, Needs::Function("bpf_lsm_path_unlink"));
+        assert_eq!(program.part, Part::Object);
+        let program = by_name("chmod_and_chown__kret_f", "kretprobe/f").unwrap();
+        assert_eq!(program.kinds, [CaptureKind::Chmod, CaptureKind::Chown]);
+        assert!(program.optional);
+        assert!(by_name("nothing__exit", "tp_btf/sys_exit").is_none());
+        assert!(by_name("sys_exit", "tp_btf/sys_exit").is_none());
+    }
+
+    #[test]
+    fn one_of_those_that_play_the_same_part_is_enough() {
+        let new = by_name("unlink__fexit_new", "fexit/new").unwrap();
+        let old = by_name("unlink__fexit_old", "fexit/old").unwrap();
+        let entry = by_name("unlink__fentry_old", "fentry/old").unwrap();
+        assert!(is_replaced(&old, &[&new]));
+        assert!(!is_replaced(&old, &[&entry]));
+        let extra = by_name("unlink_and_rmdir__fexit_x", "fexit/x").unwrap();
+        assert!(!is_replaced(&old, &[&extra]));
     }
 }

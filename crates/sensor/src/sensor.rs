@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +16,7 @@ use crate::error::{Context, Error};
 use crate::filters::{FilterMaps, name_key, name_value, path_key, path_value};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
-use crate::programs::{ALTERNATIVES, PROGRAMS, Place, Program};
+use crate::programs::{Call, PROGRAMS, Place, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
 use crate::syscalls;
 use crate::tier::{self, Choice, Tier};
@@ -133,20 +134,16 @@ impl Sensor {
         log::install();
         let btf = Btf::from_vmlinux().map_err(|error| Error::NoBtf(error.to_string()))?;
         let choice = tier::choose(options.tier)?;
+        let here = PROGRAMS.iter().filter(|p| belongs(p.place, &choice));
+        let (mut wanted, absent): (Vec<&'static Program>, Vec<_>) =
+            here.partition(|program| program.needs.met(&btf));
+        drop(btf);
         let mut missing = Vec::new();
-        let mut wanted: Vec<&'static Program> = PROGRAMS
-            .iter()
-            .filter(|p| belongs(p.place, &choice))
-            .collect();
-        wanted.retain(|program| {
-            let met = program.needs.met(&btf);
-            if !met {
+        for program in absent {
+            if !is_replaced(program, &wanted) {
                 miss(&mut missing, program, "this kernel has no such hook".into());
             }
-            met
-        });
-        drop(btf);
-        forgive_alternatives(&mut missing, &wanted);
+        }
         let ring_bytes = [
             ring_size(options.vital_bytes),
             ring_size(options.bulk_bytes),
@@ -422,17 +419,35 @@ impl Sensor {
         for call in syscalls::NATIVE {
             let entry = table.entry(call.number).or_insert(empty);
             if wanted(call.kind) {
-                (entry.native, entry.native_kind) = (call.shape as u8, call.kind as u8);
+                (entry.native, entry.native_kind) = (call.shape, call.kind as u8);
             }
         }
         for call in syscalls::COMPAT {
             let entry = table.entry(call.number).or_insert(empty);
             if wanted(call.kind) {
-                (entry.compat, entry.compat_kind) = (call.shape as u8, call.kind as u8);
+                (entry.compat, entry.compat_kind) = (call.shape, call.kind as u8);
             }
         }
         for (number, shape) in table {
             self.update("syscalls", &number.to_le_bytes(), shape.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a program where the one on all system calls finds it, or takes it away.
+    fn let_jump(&self, program: &Program, map: &str, needed: bool) -> Result<(), Error> {
+        let mut found = self.object.progs();
+        let Some(loaded) = found.find(|p| p.name() == program.name) else {
+            return Ok(());
+        };
+        let fd = loaded.as_fd().as_raw_fd().to_ne_bytes();
+        for kind in &program.kinds {
+            let key = (*kind as u32).to_ne_bytes();
+            if needed {
+                self.update(map, &key, &fd)?;
+            } else {
+                self.delete(map, &key);
+            }
         }
         Ok(())
     }
@@ -443,14 +458,15 @@ impl Sensor {
         approvers: &BTreeMap<CaptureKind, Approvers>,
     ) -> Result<BTreeMap<CaptureKind, String>, Error> {
         let needed = |program: &Program| {
-            program.place == Place::Always
-                || program
-                    .kinds
-                    .iter()
-                    .any(|kind| approvers.contains_key(kind) || *kind == CaptureKind::Exec)
+            let mut kinds = program.kinds.iter();
+            kinds.any(|kind| approvers.contains_key(kind) || *kind == CaptureKind::Exec)
         };
         let mut unavailable = BTreeMap::new();
         for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
+            if let Call::From(map) = program.call {
+                self.let_jump(program, map, needed(program))?;
+                continue;
+            }
             if !needed(program) {
                 self.links.remove(program.name);
                 continue;
@@ -504,24 +520,9 @@ fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
         missing.push(MissingHook {
             hook,
             reason,
-            kinds: program.kinds.to_vec(),
+            kinds: program.kinds.clone(),
             fatal: !program.optional,
         });
-    }
-}
-
-fn forgive_alternatives(missing: &mut Vec<MissingHook>, wanted: &[&Program]) {
-    let there = |name: &str| wanted.iter().any(|p| p.name == name);
-    let hook = |name: &str| {
-        PROGRAMS
-            .iter()
-            .find(|p| p.name == name)
-            .map(|p| p.needs.hook())
-    };
-    for (new, old) in ALTERNATIVES {
-        if there(new) || there(old) {
-            missing.retain(|m| Some(m.hook) != hook(new) && Some(m.hook) != hook(old));
-        }
     }
 }
 

@@ -4,5 +4,6 @@
 #include "file_tracepoint.bpf.c"
 #include "file_uring.bpf.c"
 #include "file_lsm.bpf.c"
+#include "credentials.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-/* Kinds of records. The first group goes through the vital ring, the second through the bulk ring. */
+/* Kinds of records. The first group goes through the vital ring, files through the bulk ring; of the rest each says where it is sent. */
 enum record_kind {
 	KIND_FORK = 1,
 	KIND_EXEC = 2,
@@ -28,7 +28,36 @@ enum record_kind {
 	KIND_UTIMES = 24,
 	KIND_URING = 30,  /* an io_uring request; its call follows with the same `request` */
 	KIND_OBJECT = 31, /* a kernel object of the call that follows, from the same thread */
-	KIND_MAX = 32,
+
+	/* From here on `struct event_head` follows the header, but for chdir, setxattr and removexattr, which are file calls. */
+	KIND_ACCEPT = 32,
+	KIND_BIND = 33,
+	KIND_BPF = 34,
+	KIND_CAPABILITIES = 35,
+	KIND_CAPSET = 36,
+	KIND_CGROUP_WRITE = 37,
+	KIND_CHDIR = 38,
+	KIND_CONNECT = 39,
+	KIND_LOAD_MODULE = 40,
+	KIND_MMAP = 41,
+	KIND_MOUNT = 42,
+	KIND_MPROTECT = 43,
+	KIND_PRCTL = 44,
+	KIND_PTRACE = 45,
+	KIND_REMOVEXATTR = 46,
+	KIND_SELINUX = 47,
+	KIND_SETGID = 48,
+	KIND_SETRLIMIT = 49,
+	KIND_SETSOCKOPT = 50,
+	KIND_SETUID = 51,
+	KIND_SETXATTR = 52,
+	KIND_SIGNAL = 53,
+	KIND_SOCKET = 54,
+	KIND_SPLICE = 55,
+	KIND_SYSCTL = 56,
+	KIND_UNLOAD_MODULE = 57,
+	KIND_UNSHARE = 58,
+	KIND_MAX = 96,
 };
 
 enum ring { RING_VITAL = 0, RING_BULK = 1, RINGS = 2 };
@@ -103,6 +132,11 @@ struct call_body {
 	__u32 reserved;
 };
 
+/* How the record of an event begins. `size` bytes of the kind's own struct follow, then sections. */
+struct event_head { __s64 retval; __u32 size; __u32 reserved; };
+
+struct prctl_body { __u32 option; __u32 reserved; };
+
 /* What an object record says its file is in the call. */
 enum object_role {
 	ROLE_BEFORE = 1, /* an inode the call changes, with a name it had before: candidate for the file */
@@ -129,6 +163,9 @@ enum section_tag {
 	SECTION_FILENAME = 11, /* the exec's path as the kernel copied it */
 	SECTION_CWD = 12,
 	SECTION_INTERP = 13,
+	SECTION_FILE2 = 14,    /* as FILE and PATH, of a second file */
+	SECTION_PATH2 = 15,
+	SECTION_BYTES = 16,    /* bytes that the kind knows the meaning of */
 	SECTION_CGROUP_V1 = 20, /* as CGROUP, in the hierarchy of the pids controller where that is one of v1 */
 };
 

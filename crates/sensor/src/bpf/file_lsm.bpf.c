@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
 /*
- * File calls in the lsm tier: the functions that system calls, the 32-bit entry and io_uring have in common, by fentry and fexit, and
- * between them the security hook, which sees the objects. Where BPF is an active LSM the security hooks are LSM programs, else
- * fentry on the same functions. Nothing here is on the way of any other system call.
+ * File calls in the lsm and kprobe tiers: the functions that system calls, the 32-bit entry and io_uring have in common, at their begin
+ * and end, and between them the security hook, which sees the objects. Nothing here is on the way of any other system call.
  */
-#include "syscall.h"
+#include "hook.h"
 
 #define PF_IO_WORKER 0x00000010
 #define NR_IO_URING_ENTER 426
@@ -84,11 +83,11 @@ static __always_inline int opened(int dfd, struct filename *pathname, const stru
 	return 0;
 }
 
-SEC("fexit/do_filp_open")
-int BPF_PROG(filp_open, int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret) { return opened(dfd, pathname, op, ret); }
-/* Its name in 7.x; so with all of the `…_7` below, and nothing else of them has changed. */
-SEC("fexit/do_file_open")
-int BPF_PROG(file_open_7, int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret) { return opened(dfd, pathname, op, ret); }
+#define OPEN_FUNCTION(function) \
+	FUNCTION_EXIT(open, function, opened(dfd, pathname, op, ret), int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret)
+OPEN_FUNCTION(do_filp_open)
+/* Its name in 7.x; so with all of the pairs below, and nothing else of them has changed. */
+OPEN_FUNCTION(do_file_open)
 
 /*
  * What is kept of a name for the end of the call. Up to 6.18 the inner functions free the kernel's copy themselves, so it is the caller's
@@ -203,50 +202,28 @@ static __always_inline int pair_begins(u32 kind, int dfd, struct filename *name,
 	return 0;
 }
 
-SEC("fentry/do_unlinkat")
-int BPF_PROG(unlink_begin, int dfd, struct filename *name) { names_begin(KIND_UNLINK, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/do_unlinkat")
-int BPF_PROG(unlink_end, int dfd, struct filename *name, int ret) { return names_end(KIND_UNLINK, ret); }
-SEC("fentry/filename_unlinkat")
-int BPF_PROG(unlink_begin_7, int dfd, struct filename *name) { names_begin(KIND_UNLINK, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/filename_unlinkat")
-int BPF_PROG(unlink_end_7, int dfd, struct filename *name, int ret) { return names_end(KIND_UNLINK, ret); }
+#define NAME_FUNCTION(event, kind, function)                                                                               \
+	FUNCTION_ENTRY(event, function, names_begin(kind, dfd, name, AT_FDCWD, 0), int dfd, struct filename *name)         \
+	FUNCTION_EXIT(event, function, names_end(kind, ret), int dfd, struct filename *name, int ret)
+NAME_FUNCTION(unlink, KIND_UNLINK, do_unlinkat)
+NAME_FUNCTION(unlink, KIND_UNLINK, filename_unlinkat)
+NAME_FUNCTION(rmdir, KIND_RMDIR, do_rmdir)
+NAME_FUNCTION(rmdir, KIND_RMDIR, filename_rmdir)
 
-SEC("fentry/do_rmdir")
-int BPF_PROG(rmdir_begin, int dfd, struct filename *name) { names_begin(KIND_RMDIR, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/do_rmdir")
-int BPF_PROG(rmdir_end, int dfd, struct filename *name, int ret) { return names_end(KIND_RMDIR, ret); }
-SEC("fentry/filename_rmdir")
-int BPF_PROG(rmdir_begin_7, int dfd, struct filename *name) { names_begin(KIND_RMDIR, dfd, name, AT_FDCWD, 0); return 0; }
-SEC("fexit/filename_rmdir")
-int BPF_PROG(rmdir_end_7, int dfd, struct filename *name, int ret) { return names_end(KIND_RMDIR, ret); }
+#define MKDIR_FUNCTION(function)                                                                       \
+	FUNCTION_ENTRY(mkdir, function, mkdir_begins(dfd, name, mode), int dfd, struct filename *name, u16 mode) \
+	FUNCTION_EXIT(mkdir, function, names_end(KIND_MKDIR, ret), int dfd, struct filename *name, u16 mode, int ret)
+MKDIR_FUNCTION(do_mkdirat)
+MKDIR_FUNCTION(filename_mkdirat)
 
-SEC("fentry/do_mkdirat")
-int BPF_PROG(mkdir_begin, int dfd, struct filename *name, u16 mode) { return mkdir_begins(dfd, name, mode); }
-SEC("fexit/do_mkdirat")
-int BPF_PROG(mkdir_end, int dfd, struct filename *name, u16 mode, int ret) { return names_end(KIND_MKDIR, ret); }
-SEC("fentry/filename_mkdirat")
-int BPF_PROG(mkdir_begin_7, int dfd, struct filename *name, u16 mode) { return mkdir_begins(dfd, name, mode); }
-SEC("fexit/filename_mkdirat")
-int BPF_PROG(mkdir_end_7, int dfd, struct filename *name, u16 mode, int ret) { return names_end(KIND_MKDIR, ret); }
-
-SEC("fentry/do_renameat2")
-int BPF_PROG(rename_begin, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_RENAME, dfd, from, dfd2, to, flags); }
-SEC("fexit/do_renameat2")
-int BPF_PROG(rename_end, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_RENAME, ret); }
-SEC("fentry/filename_renameat2")
-int BPF_PROG(rename_begin_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_RENAME, dfd, from, dfd2, to, flags); }
-SEC("fexit/filename_renameat2")
-int BPF_PROG(rename_end_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_RENAME, ret); }
-
-SEC("fentry/do_linkat")
-int BPF_PROG(link_begin, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_LINK, dfd, from, dfd2, to, flags); }
-SEC("fexit/do_linkat")
-int BPF_PROG(link_end, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_LINK, ret); }
-SEC("fentry/filename_linkat")
-int BPF_PROG(link_begin_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags) { return pair_begins(KIND_LINK, dfd, from, dfd2, to, flags); }
-SEC("fexit/filename_linkat")
-int BPF_PROG(link_end_7, int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret) { return names_end(KIND_LINK, ret); }
+#define PAIR_FUNCTION(event, kind, function)                                                                                     \
+	FUNCTION_ENTRY(event, function, pair_begins(kind, dfd, from, dfd2, to, flags), int dfd, struct filename *from, int dfd2, \
+		       struct filename *to, u32 flags)                                                                           \
+	FUNCTION_EXIT(event, function, names_end(kind, ret), int dfd, struct filename *from, int dfd2, struct filename *to, u32 flags, int ret)
+PAIR_FUNCTION(rename, KIND_RENAME, do_renameat2)
+PAIR_FUNCTION(rename, KIND_RENAME, filename_renameat2)
+PAIR_FUNCTION(link, KIND_LINK, do_linkat)
+PAIR_FUNCTION(link, KIND_LINK, filename_linkat)
 
 static __always_inline int object_of_path(u32 kind, const struct path *dir, struct dentry *dentry)
 {
@@ -311,21 +288,14 @@ static __always_inline int object_of_change(u32 kind, const struct path *path)
 	return 0;
 }
 
-/* One body, two entries: as an LSM program where BPF is an active LSM, else on the function that calls the LSMs. */
-#define SECURITY_HOOK(hook, function, call, ...)                                   \
-	SEC("fentry/" #function)                                                   \
-	int BPF_PROG(fentry_##hook, ##__VA_ARGS__) { return call; }                \
-	SEC("lsm/" #hook)                                                          \
-	int BPF_PROG(lsm_##hook, ##__VA_ARGS__) { call; return 0; }
-
-SECURITY_HOOK(path_unlink, security_path_unlink, object_of_path(KIND_UNLINK, dir, dentry), const struct path *dir, struct dentry *dentry)
-SECURITY_HOOK(path_rmdir, security_path_rmdir, object_of_path(KIND_RMDIR, dir, dentry), const struct path *dir, struct dentry *dentry)
-SECURITY_HOOK(path_mkdir, security_path_mkdir, object_of_mkdir(dir, dentry), const struct path *dir, struct dentry *dentry)
-SECURITY_HOOK(path_rename, security_path_rename, objects_of_rename(old_dir, old, new_dir, new), const struct path *old_dir, struct dentry *old, const struct path *new_dir,
+SECURITY_HOOK(unlink, path_unlink, security_path_unlink, object_of_path(KIND_UNLINK, dir, dentry), const struct path *dir, struct dentry *dentry)
+SECURITY_HOOK(rmdir, path_rmdir, security_path_rmdir, object_of_path(KIND_RMDIR, dir, dentry), const struct path *dir, struct dentry *dentry)
+SECURITY_HOOK(mkdir, path_mkdir, security_path_mkdir, object_of_mkdir(dir, dentry), const struct path *dir, struct dentry *dentry)
+SECURITY_HOOK(rename, path_rename, security_path_rename, objects_of_rename(old_dir, old, new_dir, new), const struct path *old_dir, struct dentry *old, const struct path *new_dir,
 	      struct dentry *new)
-SECURITY_HOOK(path_link, security_path_link, objects_of_link(old, new_dir, new), struct dentry *old, const struct path *new_dir, struct dentry *new)
-SECURITY_HOOK(path_chmod, security_path_chmod, object_of_change(KIND_CHMOD, path), const struct path *path)
-SECURITY_HOOK(path_chown, security_path_chown, object_of_change(KIND_CHOWN, path), const struct path *path)
+SECURITY_HOOK(link, path_link, security_path_link, objects_of_link(old, new_dir, new), struct dentry *old, const struct path *new_dir, struct dentry *new)
+SECURITY_HOOK(chmod, path_chmod, security_path_chmod, object_of_change(KIND_CHMOD, path), const struct path *path)
+SECURITY_HOOK(chown, path_chown, security_path_chown, object_of_change(KIND_CHOWN, path), const struct path *path)
 
 /*
  * The end of a change of attributes. The arguments in the caller's words are in the registers of the system call (no io_uring operation
@@ -368,12 +338,9 @@ out:
 	return 0;
 }
 
-SEC("fexit/chmod_common")
-int BPF_PROG(chmod_end, const struct path *path, u16 mode, int ret) { return change_end(KIND_CHMOD, number_of(path), ret); }
-SEC("fexit/chown_common")
-int BPF_PROG(chown_end, const struct path *path, u32 user, u32 group, int ret) { return change_end(KIND_CHOWN, number_of(path), ret); }
-SEC("fexit/vfs_utimes")
-int BPF_PROG(utimes_end, const struct path *path, void *times, int ret) { return change_end(KIND_UTIMES, number_of(path), ret); }
+FUNCTION_EXIT(chmod, chmod_common, change_end(KIND_CHMOD, number_of(path), ret), const struct path *path, u16 mode, int ret)
+FUNCTION_EXIT(chown, chown_common, change_end(KIND_CHOWN, number_of(path), ret), const struct path *path, u32 user, u32 group, int ret)
+FUNCTION_EXIT(utimes, vfs_utimes, change_end(KIND_UTIMES, number_of(path), ret), const struct path *path, void *times, int ret)
 
 /* A change of attributes that ended at its path: no object, but the attempt is an event when it was refused. */
 static __always_inline int lookup_failed(long ret)
@@ -390,11 +357,9 @@ static __always_inline int lookup_failed(long ret)
 	return change_end(kind, 0, ret);
 }
 
-SEC("fexit/user_path_at")
-int BPF_PROG(lookup_end, int dfd, const char *name, unsigned int flags, struct path *path, int ret) { return lookup_failed(ret); }
+FUNCTION_EXIT(chmod_and_chown_and_utimes, user_path_at, lookup_failed(ret), int dfd, const char *name, unsigned int flags, struct path *path, int ret)
 /* Before 6.12. */
-SEC("fexit/user_path_at_empty")
-int BPF_PROG(lookup_end_old, int dfd, const char *name, unsigned int flags, struct path *path, int *empty, int ret) { return lookup_failed(ret); }
+FUNCTION_EXIT(chmod_and_chown_and_utimes, user_path_at_empty, lookup_failed(ret), int dfd, const char *name, unsigned int flags, struct path *path, int *empty, int ret)
 
 /*
  * The script of an exec: the security hook is called for the script first and then for its interpreter; at sched_process_exec only the
@@ -419,4 +384,4 @@ static __always_inline int exec_checked(struct linux_binprm *bprm)
 	send(b, RING_VITAL);
 	return 0;
 }
-SECURITY_HOOK(bprm_check_security, security_bprm_check, exec_checked(bprm), struct linux_binprm *bprm)
+SECURITY_HOOK(exec, bprm_check_security, security_bprm_check, exec_checked(bprm), struct linux_binprm *bprm)

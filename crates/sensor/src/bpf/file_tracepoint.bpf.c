@@ -11,7 +11,7 @@
  * and about as much as a table look-up on a first write. Where they are missing, only the caller's string is left, and the
  * event says so.
  */
-#include "syscall.h"
+#include "hook.h"
 
 static __always_inline void open_arguments(const struct call *args, struct call_body *body, const void **path)
 {
@@ -19,30 +19,30 @@ static __always_inline void open_arguments(const struct call *args, struct call_
 
 	*path = 0;
 	switch (args->shape) {
-	case OPEN:
+	case SHAPE_OPEN:
 		*path = (void *)args->a[0];
 		body->flags = args->a[1];
 		body->mode = args->a[2];
 		break;
-	case CREAT:
+	case SHAPE_CREAT:
 		*path = (void *)args->a[0];
 		body->flags = 01101; /* O_CREAT | O_WRONLY | O_TRUNC */
 		body->mode = args->a[1];
 		break;
-	case OPENAT:
+	case SHAPE_OPENAT:
 		body->dirfd = args->a[0];
 		*path = (void *)args->a[1];
 		body->flags = args->a[2];
 		body->mode = args->a[3];
 		break;
-	case OPENAT2:
+	case SHAPE_OPENAT2:
 		body->dirfd = args->a[0];
 		*path = (void *)args->a[1];
 		bpf_probe_read_user(&how, sizeof(how), (void *)args->a[2]);
 		body->flags = how.flags;
 		body->mode = how.mode;
 		break;
-	case OPEN_BY_HANDLE:
+	case SHAPE_OPEN_BY_HANDLE:
 		body->flags = args->a[2];
 		break;
 	}
@@ -71,7 +71,7 @@ SUBPROGRAM int exit_of_open(const struct call *call)
 			dentry = LOAD(struct file, file, f_path.dentry);
 			mnt = LOAD(struct file, file, f_path.mnt);
 			/* The caller can change its struct open_how after the call; the access mode is the file's. */
-			if (call->shape == OPENAT2)
+			if (call->shape == SHAPE_OPENAT2)
 				head.flags |= LOAD(struct file, file, f_flags) & 02003;
 			/* O_RDONLY is 0 and so never an approver's flag by itself. */
 			verdict = approve_typed(KIND_OPEN, dentry, mnt, head.flags);
@@ -358,6 +358,7 @@ SUBPROGRAM int exit_of_change(const struct call *call)
 	return 0;
 }
 
+/* All system calls end here; those that no rule wants at the table. The events of files are told at once, the others by their own programs. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
@@ -377,8 +378,29 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			bpf_map_delete_elem(&pending, &id);
 		return 0;
 	}
+	if (call.kind > KIND_OBJECT && !is_file_call(call.kind)) {
+		bpf_tail_call(ctx, &exits, call.kind);
+		return 0;
+	}
 	arguments(&call, regs);
 	if (call.kind == KIND_OPEN)
 		return exit_of_open(&call);
 	return exit_of_change(&call);
+}
+
+/* Attached only while a rule wants an event that must be seen before the call. */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(sys_enter, struct pt_regs *regs, long id)
+{
+	struct settings *s;
+	bool compat;
+	u8 shape;
+	u8 kind = wanted_call(regs, &shape, &compat);
+
+	if (kind <= KIND_OBJECT)
+		return 0;
+	s = get_settings();
+	if (s && !own_task(s))
+		bpf_tail_call(ctx, &entries, kind);
+	return 0;
 }

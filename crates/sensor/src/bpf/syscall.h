@@ -1,31 +1,26 @@
 /* SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only) */
-/* System calls by number: which of them are file calls that a rule wants, and where their arguments are. */
+/* System calls by number: which of them a rule wants, and where their arguments are. */
 #pragma once
 
 #include "file.h"
+#include "shapes.h" /* enum shape: where the arguments of a system call are; made of syscalls.tbl */
 
 #define AT_REMOVEDIR 0x200
 #define SYSCALLS 512
 #define TS_COMPAT 0x0002
 
-enum shape { /* where the arguments of a system call are */
-	SHAPE_NONE = 0,
-	OPEN, CREAT, OPENAT, OPENAT2, OPEN_BY_HANDLE,
-	CHMOD, FCHMOD, FCHMODAT,
-	CHOWN, FCHOWN, FCHOWNAT,
-	UNLINK, UNLINKAT, RMDIR,
-	MKDIR, MKDIRAT,
-	RENAME, RENAMEAT, RENAMEAT2,
-	LINK, LINKAT,
-	UTIME, UTIMES, FUTIMESAT, UTIMENSAT,
-	UTIMENSAT_TIME64, /* the 32-bit entry's, with 64-bit times */
-};
 /* Two tables in one: the low half for 64-bit calls, the high half for those of the 32-bit entry. Filled by user space. */
 struct syscall_shape { u8 native, compat; u8 native_kind, compat_kind; };
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, SYSCALLS); __type(key, u32); __type(value, struct syscall_shape); } syscalls SEC(".maps");
 
-/* A system call that has ended. */
-struct call { u64 a[5]; long ret; u8 kind, shape; bool compat; };
+/* Told by a `struct call_body` and the objects of the call, as the names and attributes of files are. */
+static __always_inline bool is_file_call(u32 kind)
+{
+	return kind <= KIND_OBJECT || kind == KIND_CHDIR || kind == KIND_SETXATTR || kind == KIND_REMOVEXATTR;
+}
+
+/* A system call. */
+struct call { u64 a[6]; long ret; u8 kind, shape; bool compat; };
 
 static __always_inline void arguments(struct call *out, struct pt_regs *regs)
 {
@@ -35,12 +30,14 @@ static __always_inline void arguments(struct call *out, struct pt_regs *regs)
 		out->a[2] = (u32)LOAD(struct pt_regs, regs, dx);
 		out->a[3] = (u32)LOAD(struct pt_regs, regs, si);
 		out->a[4] = (u32)LOAD(struct pt_regs, regs, di);
+		out->a[5] = (u32)LOAD(struct pt_regs, regs, bp);
 	} else {
 		out->a[0] = LOAD(struct pt_regs, regs, di);
 		out->a[1] = LOAD(struct pt_regs, regs, si);
 		out->a[2] = LOAD(struct pt_regs, regs, dx);
 		out->a[3] = LOAD(struct pt_regs, regs, r10);
 		out->a[4] = LOAD(struct pt_regs, regs, r8);
+		out->a[5] = LOAD(struct pt_regs, regs, r9);
 	}
 }
 
@@ -65,7 +62,7 @@ static __always_inline u8 wanted_call(struct pt_regs *regs, u8 *shape, bool *com
 	*shape = *compat ? s->compat : s->native;
 	if (!*shape)
 		return 0;
-	if (*shape == UNLINKAT) /* one call, two events; the third argument is in edx either way */
+	if (*shape == SHAPE_UNLINKAT) /* one call, two events; the third argument is in edx either way */
 		return LOAD(struct pt_regs, regs, dx) & AT_REMOVEDIR ? KIND_RMDIR : KIND_UNLINK;
 	return *compat ? s->compat_kind : s->native_kind;
 }
@@ -118,25 +115,25 @@ static __always_inline s32 change_arguments(const struct call *call, struct call
 	bool compat = call->compat;
 
 	switch (call->shape) {
-	case CHMOD: *path = (void *)a[0]; body->mode = a[1]; break;
-	case FCHMOD: body->mode = a[1]; return a[0];
-	case FCHMODAT: body->dirfd = a[0]; *path = (void *)a[1]; body->mode = a[2]; break;
-	case CHOWN: *path = (void *)a[0]; body->uid = a[1]; body->gid = a[2]; break;
-	case FCHOWN: body->uid = a[1]; body->gid = a[2]; return a[0];
-	case FCHOWNAT: body->dirfd = a[0]; *path = (void *)a[1]; body->uid = a[2]; body->gid = a[3]; body->flags = a[4]; break;
-	case UNLINK: case RMDIR: *path = (void *)a[0]; break;
-	case UNLINKAT: body->dirfd = a[0]; *path = (void *)a[1]; body->flags = a[2]; break;
-	case MKDIR: *path = (void *)a[0]; body->mode = a[1]; break;
-	case MKDIRAT: body->dirfd = a[0]; *path = (void *)a[1]; body->mode = a[2]; break;
-	case RENAME: case LINK: *path = (void *)a[0]; *path2 = (void *)a[1]; break;
-	case RENAMEAT: body->dirfd = a[0]; *path = (void *)a[1]; body->dirfd2 = a[2]; *path2 = (void *)a[3]; break;
-	case RENAMEAT2: case LINKAT:
+	case SHAPE_CHMOD: *path = (void *)a[0]; body->mode = a[1]; break;
+	case SHAPE_FCHMOD: body->mode = a[1]; return a[0];
+	case SHAPE_FCHMODAT: body->dirfd = a[0]; *path = (void *)a[1]; body->mode = a[2]; break;
+	case SHAPE_CHOWN: *path = (void *)a[0]; body->uid = a[1]; body->gid = a[2]; break;
+	case SHAPE_FCHOWN: body->uid = a[1]; body->gid = a[2]; return a[0];
+	case SHAPE_FCHOWNAT: body->dirfd = a[0]; *path = (void *)a[1]; body->uid = a[2]; body->gid = a[3]; body->flags = a[4]; break;
+	case SHAPE_UNLINK: case SHAPE_RMDIR: *path = (void *)a[0]; break;
+	case SHAPE_UNLINKAT: body->dirfd = a[0]; *path = (void *)a[1]; body->flags = a[2]; break;
+	case SHAPE_MKDIR: *path = (void *)a[0]; body->mode = a[1]; break;
+	case SHAPE_MKDIRAT: body->dirfd = a[0]; *path = (void *)a[1]; body->mode = a[2]; break;
+	case SHAPE_RENAME: case SHAPE_LINK: *path = (void *)a[0]; *path2 = (void *)a[1]; break;
+	case SHAPE_RENAMEAT: body->dirfd = a[0]; *path = (void *)a[1]; body->dirfd2 = a[2]; *path2 = (void *)a[3]; break;
+	case SHAPE_RENAMEAT2: case SHAPE_LINKAT:
 		body->dirfd = a[0]; *path = (void *)a[1]; body->dirfd2 = a[2]; *path2 = (void *)a[3]; body->flags = a[4]; break;
-	case UTIME: *path = (void *)a[0]; break;
-	case UTIMES: *path = (void *)a[0]; fill_times(body, (void *)a[1], compat, true); break;
-	case FUTIMESAT: body->dirfd = a[0]; *path = (void *)a[1]; fill_times(body, (void *)a[2], compat, true); break;
-	case UTIMENSAT_TIME64: compat = false; /* fall through */
-	case UTIMENSAT:
+	case SHAPE_UTIME: *path = (void *)a[0]; break;
+	case SHAPE_UTIMES: *path = (void *)a[0]; fill_times(body, (void *)a[1], compat, true); break;
+	case SHAPE_FUTIMESAT: body->dirfd = a[0]; *path = (void *)a[1]; fill_times(body, (void *)a[2], compat, true); break;
+	case SHAPE_UTIMENSAT_TIME64: compat = false; /* fall through */
+	case SHAPE_UTIMENSAT:
 		body->dirfd = a[0]; *path = (void *)a[1]; body->flags = a[3];
 		fill_times(body, (void *)a[2], compat, false);
 		if (!*path) /* futimens() */
