@@ -78,8 +78,7 @@ fn syscalls() -> Vec<Calls> {
     lines
         .filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'))
         .map(|(line, at)| {
-            let [event, shape, native, compat] =
-                line.split_whitespace().collect::<Vec<_>>()[..]
+            let [event, shape, native, compat] = line.split_whitespace().collect::<Vec<_>>()[..]
             else {
                 panic!("{path}:{at}: a line is an event, a shape, and two lists of numbers")
             };

@@ -75,6 +75,7 @@ pub(crate) fn kind_of(capture: &Capture) -> CaptureKind {
         Body::Heartbeat(_) => CaptureKind::Heartbeat,
         Body::Cgroup(_) => CaptureKind::Cgroup,
         Body::File(call) => call.kind,
+        Body::Event(event) => event.kind(),
     }
 }
 
@@ -97,7 +98,7 @@ impl Queues {
     /// Adds a capture. Waits when it is a life-cycle capture and there is no room.
     pub(crate) fn push(&self, capture: Capture) {
         let weight = weight(&capture);
-        let is_vital = !matches!(capture.body, Body::File(_));
+        let is_vital = kind_of(&capture).is_life_cycle();
         let mut state = self.lock();
         if is_vital {
             while !state.closed
@@ -256,6 +257,8 @@ fn weight(capture: &Capture) -> usize {
                 + call.arg_path2.len()
                 + call.destination.as_ref().map_or(0, |file| file.path.len())
         }
+        // A few texts at most; the struct itself is the larger part.
+        Body::Event(event) => size_of_val(&**event) + 256,
         Body::Fork(_) | Body::Exit(_) | Body::Heartbeat(_) | Body::Cgroup(_) => 0,
     }
 }

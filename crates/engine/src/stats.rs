@@ -20,7 +20,7 @@ pub(crate) struct KindStats {
 }
 
 /// The counters of all event types.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stats {
     kinds: [KindStats; CAPTURE_KINDS.len()],
     /// Captures that no event could be made of.
@@ -29,6 +29,17 @@ pub(crate) struct Stats {
     pub(crate) panics: AtomicU64,
     /// Events that the agent made itself.
     pub(crate) custom: AtomicU64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            kinds: std::array::from_fn(|_| KindStats::default()),
+            malformed: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            custom: AtomicU64::default(),
+        }
+    }
 }
 
 impl Stats {

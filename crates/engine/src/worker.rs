@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
-use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process};
+use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process, Target};
 use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
 
@@ -123,7 +123,7 @@ impl Worker {
             if is_vital {
                 self.life_cycle(&mut tree, &mut store, &loaded, capture);
             } else {
-                self.file(&mut tree, &mut store, &loaded, capture);
+                self.event_of(&mut tree, &mut store, &loaded, capture);
             }
         }
         open || !self.vital.is_empty()
@@ -166,7 +166,7 @@ impl Worker {
                     EventData::Heartbeat(HeartbeatEvent { sequence }),
                 )
             }
-            Body::File(_) => return,
+            Body::File(_) | Body::Event(_) => return,
         };
         let over = over(kind, &process);
         if loaded.wants(kind) {
@@ -179,7 +179,8 @@ impl Worker {
         }
     }
 
-    fn file(
+    /// What is no part of the process tree.
+    fn event_of(
         &mut self,
         tree: &mut ProcessTree,
         store: &mut VariableStore,
@@ -193,11 +194,20 @@ impl Worker {
         if !loaded.wants(kind) {
             return;
         }
-        let Body::File(call) = body else { return };
-        let Some(data) = EventData::from_file_call(*call) else {
-            add(&self.shared.stats.malformed, 1);
-            return;
+        let mut data = match body {
+            Body::File(call) => match EventData::from_file_call(*call) {
+                Some(data) => data,
+                None => {
+                    add(&self.shared.stats.malformed, 1);
+                    return;
+                }
+            },
+            Body::Event(data) => *data,
+            _ => return,
         };
+        if let Some(target) = data.target_pid().and_then(|pid| tree.get(pid)) {
+            data.set_target(Target::new(Arc::clone(target)));
+        }
         let (process, _) = tree.resolve(&header);
         let event = self.event(tree, &header, process, data);
         self.evaluate(loaded, tree, store, event, header.time_ns);

@@ -3,89 +3,140 @@
 //! Strings come from the kernel as bytes; what is not UTF-8 is replaced by U+FFFD. Times are nanoseconds of
 //! `CLOCK_BOOTTIME`.
 
-/// The kinds of records the sensor emits. The numbers are those of `bpf/atalaya.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u16)]
-pub enum CaptureKind {
-    /// A process came to be.
-    Fork = 1,
-    /// A process replaced its image.
-    Exec = 2,
-    /// A process ended.
-    Exit = 3,
-    /// The sensor's proof of life.
-    Heartbeat = 4,
-    /// A process was moved to another cgroup.
-    Cgroup = 6,
-    /// A file was opened.
-    Open = 16,
-    /// A file's mode was changed.
-    Chmod = 17,
-    /// A file's owner was changed.
-    Chown = 18,
-    /// A name was removed.
-    Unlink = 19,
-    /// A directory was removed.
-    Rmdir = 20,
-    /// A directory was made.
-    Mkdir = 21,
-    /// A name was changed.
-    Rename = 22,
-    /// A name was added.
-    Link = 23,
-    /// File times were set.
-    Utimes = 24,
+use crate::event::EventData;
+
+macro_rules! capture_kinds {
+    ($($(#[$doc:meta])* $kind:ident = $number:literal, $name:literal;)*) => {
+        /// The kinds of records the sensor emits. The numbers are those of `bpf/atalaya.h`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum CaptureKind { $($(#[$doc])* $kind = $number,)* }
+
+        /// All kinds, in number order.
+        pub const CAPTURE_KINDS: [CaptureKind; [$($number),*].len()] = [$(CaptureKind::$kind),*];
+
+        impl CaptureKind {
+            /// The event type's name in rules and in JSON.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// The kind with this number.
+            #[must_use]
+            pub fn from_number(number: u16) -> Option<Self> {
+                match number { $($number => Some(Self::$kind),)* _ => None }
+            }
+
+            /// The kind with this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$kind),)* _ => None }
+            }
+        }
+    };
 }
 
-/// All kinds, in number order.
-pub const CAPTURE_KINDS: [CaptureKind; 14] = [
-    CaptureKind::Fork,
-    CaptureKind::Exec,
-    CaptureKind::Exit,
-    CaptureKind::Heartbeat,
-    CaptureKind::Cgroup,
-    CaptureKind::Open,
-    CaptureKind::Chmod,
-    CaptureKind::Chown,
-    CaptureKind::Unlink,
-    CaptureKind::Rmdir,
-    CaptureKind::Mkdir,
-    CaptureKind::Rename,
-    CaptureKind::Link,
-    CaptureKind::Utimes,
-];
+capture_kinds! {
+    /// A process came to be.
+    Fork = 1, "fork";
+    /// A process replaced its image.
+    Exec = 2, "exec";
+    /// A process ended.
+    Exit = 3, "exit";
+    /// The sensor's proof of life.
+    Heartbeat = 4, "heartbeat";
+    /// A process was moved to another cgroup.
+    Cgroup = 6, "cgroup_move";
+    /// A file was opened.
+    Open = 16, "open";
+    /// A file's mode was changed.
+    Chmod = 17, "chmod";
+    /// A file's owner was changed.
+    Chown = 18, "chown";
+    /// A name was removed.
+    Unlink = 19, "unlink";
+    /// A directory was removed.
+    Rmdir = 20, "rmdir";
+    /// A directory was made.
+    Mkdir = 21, "mkdir";
+    /// A name was changed.
+    Rename = 22, "rename";
+    /// A name was added.
+    Link = 23, "link";
+    /// File times were set.
+    Utimes = 24, "utimes";
+    /// A connection was accepted.
+    Accept = 32, "accept";
+    /// A socket got an address of its own.
+    Bind = 33, "bind";
+    /// eBPF was used.
+    Bpf = 34, "bpf";
+    /// Capabilities were used.
+    Capabilities = 35, "capabilities";
+    /// Capabilities were changed.
+    Capset = 36, "capset";
+    /// A process was moved to another cgroup.
+    CgroupWrite = 37, "cgroup_write";
+    /// A working directory was changed.
+    Chdir = 38, "chdir";
+    /// A socket was connected.
+    Connect = 39, "connect";
+    /// A kernel module was loaded.
+    LoadModule = 40, "load_module";
+    /// Memory was mapped.
+    Mmap = 41, "mmap";
+    /// A file system was mounted.
+    Mount = 42, "mount";
+    /// What memory may be used for was changed.
+    Mprotect = 43, "mprotect";
+    /// `prctl` was called.
+    Prctl = 44, "prctl";
+    /// A process traced another.
+    Ptrace = 45, "ptrace";
+    /// An extended attribute was removed.
+    Removexattr = 46, "removexattr";
+    /// SELinux was told to work otherwise.
+    Selinux = 47, "selinux";
+    /// Group ids were changed.
+    Setgid = 48, "setgid";
+    /// A limit of resources was set.
+    Setrlimit = 49, "setrlimit";
+    /// An option of a socket was set.
+    Setsockopt = 50, "setsockopt";
+    /// User ids were changed.
+    Setuid = 51, "setuid";
+    /// An extended attribute was set.
+    Setxattr = 52, "setxattr";
+    /// A signal was sent.
+    Signal = 53, "signal";
+    /// A socket was made.
+    Socket = 54, "socket";
+    /// Data was moved between a file and a pipe.
+    Splice = 55, "splice";
+    /// A kernel parameter was read or written.
+    Sysctl = 56, "sysctl";
+    /// A kernel module was taken out.
+    UnloadModule = 57, "unload_module";
+    /// Namespaces were left.
+    Unshare = 58, "unshare";
+}
 
 impl CaptureKind {
-    /// The event type's name in rules and in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fork => "fork",
-            Self::Exec => "exec",
-            Self::Exit => "exit",
-            Self::Heartbeat => "heartbeat",
-            Self::Cgroup => "cgroup_move",
-            Self::Open => "open",
-            Self::Chmod => "chmod",
-            Self::Chown => "chown",
-            Self::Unlink => "unlink",
-            Self::Rmdir => "rmdir",
-            Self::Mkdir => "mkdir",
-            Self::Rename => "rename",
-            Self::Link => "link",
-            Self::Utimes => "utimes",
-        }
+    /// Whether it is told as a [`FileCall`]: a call on names or attributes of files.
+    #[must_use]
+    pub fn is_file_call(self) -> bool {
+        (Self::Open as u16..=Self::Utimes as u16).contains(&(self as u16))
+            || matches!(self, Self::Chdir | Self::Setxattr | Self::Removexattr)
     }
 
-    /// The kind with this number.
-    pub fn from_number(number: u16) -> Option<Self> {
-        CAPTURE_KINDS
-            .into_iter()
-            .find(|kind| *kind as u16 == number)
-    }
-
-    /// The kind with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        CAPTURE_KINDS.into_iter().find(|kind| kind.name() == name)
+    /// Whether it is part of what the process tree is made of.
+    #[must_use]
+    pub fn is_life_cycle(self) -> bool {
+        matches!(
+            self,
+            Self::Fork | Self::Exec | Self::Exit | Self::Heartbeat | Self::Cgroup
+        )
     }
 }
 
@@ -164,6 +215,8 @@ pub enum Body {
     Cgroup(CgroupMove),
     /// A file system call.
     File(Box<FileCall>),
+    /// Any other event, complete but for the processes it names by their ids.
+    Event(Box<EventData>),
 }
 
 /// A new thread group.

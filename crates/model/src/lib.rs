@@ -1,6 +1,7 @@
 //! Events, processes, and the one table of their fields.
 //!
 //! - [`capture`]: what the sensor delivers.
+//! - [`record`]: how an event is made of the record of its kind.
 //! - [`Process`] and [`Event`]: what rules read. A struct field with a `#[field]` attribute is a field of the rule
 //!   language; [`schema`] is the table of all of them, and [`Event`] implements
 //!   [`EventView`](atalaya_secl::model::EventView) over it.
@@ -22,6 +23,7 @@ mod file;
 pub mod json;
 mod legacy;
 mod process;
+pub mod record;
 mod table;
 mod types;
 mod values;

@@ -223,7 +223,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process changed its capabilities.",
         "capset.cap_effective & CAP_SYS_ADMIN > 0 && process.uid != 0",
     ),
-    declared::<PrctlEvent>(
+    captured::<PrctlEvent>(
+        CaptureKind::Prctl,
         "prctl",
         Category::Process,
         "7.71",

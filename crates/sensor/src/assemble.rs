@@ -73,6 +73,7 @@ impl Assembler {
                 return None;
             }
             Part::Request(request) => return self.request(header, *request),
+            Part::Event(event) => Body::Event(event),
             Part::Call(call) => {
                 if call.request != 0 {
                     return self.completion(header, *call);
@@ -339,6 +340,7 @@ mod tests {
         let argument = |text: &str| Argument {
             text: (!text.is_empty()).then(|| text.to_owned()),
             kernel_copy: false,
+            truncated: false,
             base: Some("/home".into()),
         };
         Call {

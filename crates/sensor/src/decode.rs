@@ -1,15 +1,17 @@
 //! Bytes of the ring → [`Record`]. Total: whatever the bytes are, the answer is a record or a [`Malformed`]; nothing is read past the end,
 //! and what is not understood is skipped.
 
+use atalaya_model::EventData;
 use atalaya_model::capture::{
     Body, CaptureKind, CgroupMove, CgroupPath, Credentials, Exec, Exit, FileFields, Fork, Header,
     Namespaces, PathOrigin,
 };
+use atalaya_model::record::{EventRecord, Text};
 use zerocopy::FromBytes;
 
 use crate::layout::{
-    self, CallBody, CgroupBody, ExecBody, ExitBody, FileInfo, ForkBody, HeartbeatBody, ObjectBody,
-    RecordHeader, Section, UringBody,
+    self, CallBody, CgroupBody, EventHead, ExecBody, ExitBody, FileInfo, ForkBody, HeartbeatBody,
+    ObjectBody, RecordHeader, Section, UringBody,
 };
 
 /// Why a record was not understood.
@@ -24,6 +26,9 @@ pub enum Malformed {
     /// A kind that this build does not know.
     #[error("of an unknown kind")]
     Kind,
+    /// Its own struct is too short, or makes no sense.
+    #[error("makes no event of its kind")]
+    Body,
     /// A section reaches past the end.
     #[error("has a section past its end")]
     Section,
@@ -49,6 +54,8 @@ pub enum Part {
     Exec(Box<Exec>, Option<Interp>),
     /// The script of the exec that follows on the same thread.
     Script(Box<FileFields>),
+    /// Any other event.
+    Event(Box<EventData>),
     /// A file call.
     Call(Box<Call>),
     /// An object of the call that follows on the same thread.
@@ -101,6 +108,8 @@ pub struct Argument {
     pub text: Option<String>,
     /// It is the kernel's copy, not the caller's memory.
     pub kernel_copy: bool,
+    /// It is longer than what was captured.
+    pub truncated: bool,
     /// The directory it starts from, as a path.
     pub base: Option<String>,
 }
@@ -179,6 +188,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
             CaptureKind::Heartbeat => {
                 Part::Whole(Body::Heartbeat(fixed::<HeartbeatBody>(rest)?.0.number))
             }
+            kind if !kind.is_file_call() => Part::Event(Box::new(event_of(kind, &header, rest)?)),
             kind => {
                 let (body, rest) = fixed::<CallBody>(rest)?;
                 Part::Call(Box::new(call_of(kind, &body, Sections::read(rest)?)))
@@ -276,7 +286,25 @@ fn exec_of(bytes: &[u8]) -> Result<Part, Malformed> {
     Ok(Part::Exec(Box::new(exec), sections.interp.map(Interp)))
 }
 
-fn call_of(kind: CaptureKind, body: &CallBody, sections: Sections) -> Call {
+fn event_of(kind: CaptureKind, header: &Header, bytes: &[u8]) -> Result<EventData, Malformed> {
+    let (head, rest) = fixed::<EventHead>(bytes)?;
+    let size = head.size as usize;
+    let body = rest.get(..size).ok_or(Malformed::Short)?;
+    let sections = rest.get(size.next_multiple_of(8)..).unwrap_or_default();
+    let sections = Sections::read(sections)?;
+    let [first, second] = sections.paths;
+    let mut record = EventRecord {
+        header: header.clone(),
+        retval: head.retval,
+        body,
+        files: [sections.file, sections.file2],
+        texts: [first.into_text(), second.into_text()],
+        bytes: sections.bytes,
+    };
+    EventData::read(kind, &mut record).ok_or(Malformed::Body)
+}
+
+fn call_of(kind: CaptureKind, body: &CallBody, sections: Sections<'_>) -> Call {
     Call {
         kind,
         retval: body.retval,
@@ -297,8 +325,10 @@ fn call_of(kind: CaptureKind, body: &CallBody, sections: Sections) -> Call {
 
 /// All that sections can say.
 #[derive(Debug, Default)]
-struct Sections {
+struct Sections<'a> {
     file: Option<FileFields>,
+    file2: Option<FileFields>,
+    bytes: &'a [u8],
     paths: [Argument; 2],
     args: Vec<String>,
     envs: Vec<String>,
@@ -309,8 +339,8 @@ struct Sections {
     interp: Option<String>,
 }
 
-impl Sections {
-    fn read(mut bytes: &[u8]) -> Result<Self, Malformed> {
+impl<'a> Sections<'a> {
+    fn read(mut bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut out = Self::default();
         // A record's length is a multiple of eight; fewer bytes than a section header at its end are padding.
         while bytes.len() >= size_of::<Section>() {
@@ -323,20 +353,13 @@ impl Sections {
         Ok(out)
     }
 
-    fn take(&mut self, section: &Section, data: &[u8]) {
+    fn take(&mut self, section: &Section, data: &'a [u8]) {
         match section.tag {
-            layout::SECTION_FILE => {
-                if let Ok(info) = FileInfo::read_from_bytes(data) {
-                    known_file(self.file.get_or_insert_default(), &info);
-                }
-            }
-            layout::SECTION_PATH => {
-                let file = self.file.get_or_insert_default();
-                file.path = path_of(data, section.flags);
-                file.origin = PathOrigin::Kernel;
-                file.truncated = section.flags & layout::PATH_TRUNCATED != 0;
-                file.detached = section.flags & layout::PATH_DETACHED != 0;
-            }
+            layout::SECTION_FILE => take_file(&mut self.file, data),
+            layout::SECTION_PATH => take_path(&mut self.file, section, data),
+            layout::SECTION_FILE2 => take_file(&mut self.file2, data),
+            layout::SECTION_PATH2 => take_path(&mut self.file2, section, data),
+            layout::SECTION_BYTES => self.bytes = data,
             layout::SECTION_ARG => self.paths[0].take(section, data),
             layout::SECTION_ARG2 => self.paths[1].take(section, data),
             layout::SECTION_BASE => self.paths[0].base = Some(path_of(data, section.flags)),
@@ -354,13 +377,36 @@ impl Sections {
     }
 }
 
+fn take_file(file: &mut Option<FileFields>, data: &[u8]) {
+    if let Ok(info) = FileInfo::read_from_bytes(data) {
+        known_file(file.get_or_insert_default(), &info);
+    }
+}
+
+fn take_path(file: &mut Option<FileFields>, section: &Section, data: &[u8]) {
+    let file = file.get_or_insert_default();
+    file.path = path_of(data, section.flags);
+    file.origin = PathOrigin::Kernel;
+    file.truncated = section.flags & layout::PATH_TRUNCATED != 0;
+    file.detached = section.flags & layout::PATH_DETACHED != 0;
+}
+
 impl Argument {
+    fn into_text(self) -> Option<Text> {
+        Some(Text {
+            text: self.text?,
+            kernel_copy: self.kernel_copy,
+            truncated: self.truncated,
+        })
+    }
+
     fn take(&mut self, section: &Section, data: &[u8]) {
         // An empty text is a fault, or an argument that is empty because the call is on a descriptor.
         self.text = (!data.is_empty())
             .then(|| text(data))
             .filter(|text| !text.is_empty());
         self.kernel_copy = section.flags & layout::STRING_KERNEL != 0;
+        self.truncated = section.flags & layout::PATH_TRUNCATED != 0;
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) const SECTION_TTY: u16 = 10;
 pub(crate) const SECTION_FILENAME: u16 = 11;
 pub(crate) const SECTION_CWD: u16 = 12;
 pub(crate) const SECTION_INTERP: u16 = 13;
+pub(crate) const SECTION_FILE2: u16 = 14;
+pub(crate) const SECTION_PATH2: u16 = 15;
+pub(crate) const SECTION_BYTES: u16 = 16;
 pub(crate) const SECTION_CGROUP_V1: u16 = 20;
 
 pub(crate) const PATH_TRUNCATED: u16 = 1 << 0;
@@ -87,6 +90,7 @@ mirror! {
         retval: i64, flags: u32, mode: u32, uid: i32, gid: i32, dirfd: i32, dirfd2: i32, atime_ns: u64, mtime_ns: u64,
         request: u64, call: u64, stacked: u32, reserved: u32,
     }
+    struct EventHead { retval: i64, size: u32, reserved: u32, }
     struct ObjectBody { call: u64, role: u32, call_kind: u32, }
     struct UringBody { request: u64, call_kind: u32, silent: u32, }
     struct Section { tag: u16, flags: u16, len: u32, }
@@ -133,10 +137,14 @@ mod tests {
         let btf = Btf::from_path(&path);
         std::fs::remove_file(&path).unwrap();
         let btf = btf.unwrap();
-        for (name, size, fields) in super::mirrored() {
+        let bodies = atalaya_model::MIRRORS.iter();
+        let bodies = bodies.map(|m| (m.name.to_owned(), m.size, m.fields.to_vec()));
+        let own = super::mirrored().into_iter();
+        let own = own.map(|(name, size, fields)| (snake(name), size, fields));
+        for (name, size, fields) in own.chain(bodies) {
             let ty: Struct<'_> = btf
-                .type_by_name(&snake(name))
-                .unwrap_or_else(|| panic!("struct {} is not in the object", snake(name)));
+                .type_by_name(&name)
+                .unwrap_or_else(|| panic!("struct {name} is not in the object"));
             assert_eq!(ty.size(), size, "size of {name}");
             let theirs: Vec<(String, usize)> = ty
                 .iter()

@@ -233,7 +233,11 @@ fn by_name(name: &str, section: &str) -> Option<Program> {
                 } else {
                     Place::In(Tier::Tracepoint)
                 },
-                part: if call == Call::From(ENTRIES) { Part::Entry } else { Part::End },
+                part: if call == Call::From(ENTRIES) {
+                    Part::Entry
+                } else {
+                    Part::End
+                },
                 ..tracepoint(name, hook, &kinds)
             }
         }
@@ -286,7 +290,9 @@ mod tests {
     fn programs_of_the_object() -> Vec<String> {
         let mut open = libbpf_rs::ObjectBuilder::default();
         let object = open.open_memory(crate::OBJECT).unwrap();
-        let names = object.progs().map(|p| p.name().to_string_lossy().into_owned());
+        let names = object
+            .progs()
+            .map(|p| p.name().to_string_lossy().into_owned());
         names.collect()
     }
 

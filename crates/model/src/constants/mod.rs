@@ -109,6 +109,14 @@ pub fn unlink_flag_names(flags: u32) -> Vec<String> {
 }
 
 /// The names of the bits; what has none, as one hexadecimal number at the end.
+/// The constant of a group that has this value, as JSON tells it; the number where there is none.
+pub(crate) fn name_of(group: &str, value: i64) -> String {
+    let group = GROUPS.iter().find(|known| known.name == group);
+    let mut all = group.into_iter().flat_map(|group| group.all);
+    all.find(|(_, known)| *known == value)
+        .map_or_else(|| value.to_string(), |(name, _)| (*name).to_owned())
+}
+
 pub(crate) fn bit_names(mut bits: i64, names: &[(&str, i64)]) -> Vec<String> {
     let mut found = Vec::new();
     for (name, bit) in names {

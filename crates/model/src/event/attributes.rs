@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 use crate::file::File;
 
 /// A process changed its working directory.
@@ -33,4 +35,16 @@ pub struct XattrEvent {
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
+}
+
+impl EventBody for ChdirEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for XattrEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
 }

@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use atalaya_model_derive::Fields;
 
+use crate::constants::name_of;
+use crate::event_body;
+use crate::json::Details;
+use crate::record::{EventBody, EventRecord};
+
 use crate::fields::Cx;
 use crate::process::{group_name, user_name};
 
@@ -106,4 +111,41 @@ pub struct PrctlEvent {
     /// What the call returned: 0 or what was asked for, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
+}
+
+impl EventBody for CapabilitiesEvent {}
+impl EventBody for CapsetEvent {}
+impl EventBody for SetgidEvent {}
+impl EventBody for SetuidEvent {}
+
+event_body! {
+    struct PrctlBody as "prctl_body" { option: u32, reserved: u32, }
+}
+
+impl EventBody for PrctlEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: PrctlBody = record.body()?;
+        let name = record.texts[0].take().unwrap_or_default();
+        Some(Self {
+            option: body.option,
+            new_name: name.text,
+            is_name_truncated: name.truncated,
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.section(
+            "prctl",
+            serde_json::json!({
+                "option": name_of("PrCtl Options", self.option.into()),
+                "new_name": self.new_name,
+                "is_name_truncated": self.is_name_truncated,
+            }),
+        );
+    }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use atalaya_model_derive::Fields;
 
+use crate::json::Details;
+use crate::record::EventBody;
+
 use crate::capture::{CaptureKind, FileCall};
 use crate::event::EventData;
 use crate::fields::Cx;
@@ -336,13 +339,68 @@ impl EventData {
                 retval,
                 syscall_path,
             }),
-            CaptureKind::Fork
-            | CaptureKind::Exec
-            | CaptureKind::Exit
-            | CaptureKind::Heartbeat
-            | CaptureKind::Cgroup => {
+            _ => {
                 return None;
             }
         })
+    }
+}
+
+impl EventBody for OpenEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for ChmodEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for ChownEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for UnlinkEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for RmdirEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file);
+        details.syscall(serde_json::json!({ "path": self.syscall_path }));
+    }
+}
+
+impl EventBody for MkdirEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for RenameEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for LinkEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+impl EventBody for UtimesEvent {
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
     }
 }

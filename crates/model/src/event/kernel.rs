@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 use crate::file::File;
 
 /// A kernel module was loaded.
@@ -177,3 +179,11 @@ pub struct Argument {
     #[field(name = "uint")]
     pub number: u64,
 }
+
+impl EventBody for BpfEvent {}
+impl EventBody for CgroupWriteEvent {}
+impl EventBody for LoadModuleEvent {}
+impl EventBody for SelinuxEvent {}
+impl EventBody for SysctlEvent {}
+impl EventBody for UnloadModuleEvent {}
+impl EventBody for UnshareEvent {}

@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 use crate::file::File;
 
 /// Memory was mapped.
@@ -51,3 +53,7 @@ pub struct SpliceEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
 }
+
+impl EventBody for MmapEvent {}
+impl EventBody for MprotectEvent {}
+impl EventBody for SpliceEvent {}

@@ -1,8 +1,8 @@
 //! Events: what happened, who did it, and when.
 //!
 //! Every event type of the rule language has its struct in this folder, whether it is captured or not
-//! ([`EVENT_TYPES`](crate::EVENT_TYPES)). To capture one more: a [`CaptureKind`] in its line of the list, a variant of
-//! [`EventData`], a line in each of its `match`es.
+//! ([`EVENT_TYPES`](crate::EVENT_TYPES)). To capture one more: a [`CaptureKind`] in its line of the list, and the struct's
+//! [`EventBody`](crate::record::EventBody), which says what the event is made of and how it is told.
 
 mod attributes;
 mod credentials;
@@ -19,7 +19,12 @@ use std::sync::{Arc, OnceLock};
 
 use crate::capture::CaptureKind;
 use crate::context::Context;
-use crate::process::Process;
+use atalaya_secl::model::Value;
+
+use crate::fields::{Cx, Fields};
+use crate::json::Details;
+use crate::process::{Process, Target};
+use crate::record::{EventBody, EventRecord, Mirror};
 
 pub use attributes::{ChdirEvent, XattrEvent};
 pub use credentials::{CapabilitiesEvent, CapsetEvent, PrctlEvent, SetgidEvent, SetuidEvent};
@@ -69,12 +74,63 @@ pub struct Event {
     ancestors: OnceLock<Box<[Arc<Process>]>>,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs, reason = "each variant is its struct")]
-pub enum EventData {
+macro_rules! event_data {
+    ($($kind:ident($event:ident),)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is its struct")]
+        pub enum EventData { $($kind($event),)* }
+
+        impl EventData {
+            /// The kind.
+            #[must_use]
+            pub fn kind(&self) -> CaptureKind {
+                match self { $(Self::$kind(_) => CaptureKind::$kind,)* }
+            }
+
+            /// What the call returned; `None` for what is no call.
+            #[must_use]
+            pub fn retval(&self) -> Option<i64> {
+                match self { $(Self::$kind(event) => event.retval(),)* }
+            }
+
+            /// The event of a record of this kind; `None` when the record makes no sense, or the kind has records of another form.
+            #[must_use]
+            pub fn read(kind: CaptureKind, record: &mut EventRecord<'_>) -> Option<Self> {
+                match kind {
+                    $(CaptureKind::$kind => $event::read(record).map(Self::$kind),)*
+                    CaptureKind::Fork | CaptureKind::Cgroup => None,
+                }
+            }
+
+            /// The process that something is done to, by its id in the initial pid namespace.
+            #[must_use]
+            pub fn target_pid(&self) -> Option<u32> {
+                match self { $(Self::$kind(event) => event.target_pid(),)* }
+            }
+
+            /// Takes the process of [`Self::target_pid`].
+            pub fn set_target(&mut self, target: Target) {
+                match self { $(Self::$kind(event) => event.set_target(target),)* }
+            }
+
+            /// Puts what is the event's own into its JSON.
+            pub(crate) fn tell<'a>(&'a self, details: &mut Details<'a>) {
+                match self { $(Self::$kind(event) => event.tell(details),)* }
+            }
+
+            /// A field of the event's own.
+            pub(crate) fn get<'a>(&'a self, path: &[u16], cx: Cx<'a>) -> Option<Value<'a>> {
+                match self { $(Self::$kind(event) => event.get(path, cx),)* }
+            }
+        }
+    };
+}
+
+event_data! {
     Exec(ExecEvent),
     Exit(ExitEvent),
+    Heartbeat(HeartbeatEvent),
     Open(OpenEvent),
     Chmod(ChmodEvent),
     Chown(ChownEvent),
@@ -84,46 +140,37 @@ pub enum EventData {
     Rename(RenameEvent),
     Link(LinkEvent),
     Utimes(UtimesEvent),
-    Heartbeat(HeartbeatEvent),
+    Accept(AcceptEvent),
+    Bind(BindEvent),
+    Bpf(BpfEvent),
+    Capabilities(CapabilitiesEvent),
+    Capset(CapsetEvent),
+    CgroupWrite(CgroupWriteEvent),
+    Chdir(ChdirEvent),
+    Connect(ConnectEvent),
+    LoadModule(LoadModuleEvent),
+    Mmap(MmapEvent),
+    Mount(MountEvent),
+    Mprotect(MprotectEvent),
+    Prctl(PrctlEvent),
+    Ptrace(PtraceEvent),
+    Removexattr(XattrEvent),
+    Selinux(SelinuxEvent),
+    Setgid(SetgidEvent),
+    Setrlimit(SetrlimitEvent),
+    Setsockopt(SetsockoptEvent),
+    Setuid(SetuidEvent),
+    Setxattr(XattrEvent),
+    Signal(SignalEvent),
+    Socket(SocketEvent),
+    Splice(SpliceEvent),
+    Sysctl(SysctlEvent),
+    UnloadModule(UnloadModuleEvent),
+    Unshare(UnshareEvent),
 }
 
-impl EventData {
-    /// The kind.
-    #[must_use]
-    pub fn kind(&self) -> CaptureKind {
-        match self {
-            Self::Exec(_) => CaptureKind::Exec,
-            Self::Exit(_) => CaptureKind::Exit,
-            Self::Open(_) => CaptureKind::Open,
-            Self::Chmod(_) => CaptureKind::Chmod,
-            Self::Chown(_) => CaptureKind::Chown,
-            Self::Unlink(_) => CaptureKind::Unlink,
-            Self::Rmdir(_) => CaptureKind::Rmdir,
-            Self::Mkdir(_) => CaptureKind::Mkdir,
-            Self::Rename(_) => CaptureKind::Rename,
-            Self::Link(_) => CaptureKind::Link,
-            Self::Utimes(_) => CaptureKind::Utimes,
-            Self::Heartbeat(_) => CaptureKind::Heartbeat,
-        }
-    }
-
-    /// What the call returned; `None` for what is no call.
-    #[must_use]
-    pub fn retval(&self) -> Option<i64> {
-        match self {
-            Self::Exec(_) | Self::Exit(_) | Self::Heartbeat(_) => None,
-            Self::Open(event) => Some(event.retval),
-            Self::Chmod(event) => Some(event.retval),
-            Self::Chown(event) => Some(event.retval),
-            Self::Unlink(event) => Some(event.retval),
-            Self::Rmdir(event) => Some(event.retval),
-            Self::Mkdir(event) => Some(event.retval),
-            Self::Rename(event) => Some(event.retval),
-            Self::Link(event) => Some(event.retval),
-            Self::Utimes(event) => Some(event.retval),
-        }
-    }
-}
+/// How the bodies of events lie in memory, to be held against the C side.
+pub const MIRRORS: &[Mirror] = &[credentials::PrctlBody::MIRROR];
 
 impl Event {
     /// An event that was seen to happen.

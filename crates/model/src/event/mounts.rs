@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 /// A file system was mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
 pub struct MountEvent {
@@ -36,3 +38,5 @@ pub struct MountEvent {
     #[field(name = "syscall.fs_type", weight = 900)]
     pub syscall_fs_type: String,
 }
+
+impl EventBody for MountEvent {}

@@ -1,6 +1,8 @@
 //! Events of sockets.
 
 use atalaya_model_derive::Fields;
+
+use crate::record::EventBody;
 use atalaya_secl::root_domain;
 use ipnet::IpNet;
 
@@ -340,3 +342,9 @@ pub struct Traffic {
     #[field]
     pub packet_count: u64,
 }
+
+impl EventBody for AcceptEvent {}
+impl EventBody for BindEvent {}
+impl EventBody for ConnectEvent {}
+impl EventBody for SetsockoptEvent {}
+impl EventBody for SocketEvent {}

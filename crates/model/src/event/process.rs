@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 use crate::capture::Exit;
 use crate::fields::Cx;
 
@@ -115,6 +117,10 @@ pub struct HeartbeatEvent {
     #[field]
     pub sequence: u64,
 }
+
+impl EventBody for ExecEvent {}
+impl EventBody for ExitEvent {}
+impl EventBody for HeartbeatEvent {}
 
 #[cfg(test)]
 mod tests {

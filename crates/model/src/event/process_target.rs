@@ -2,6 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
+use crate::record::EventBody;
+
 use crate::process::Target;
 
 /// A process traced another: the `ptrace` system call was made.
@@ -54,3 +56,7 @@ pub struct SetrlimitEvent {
     #[field(constants = "Error constants")]
     pub retval: i64,
 }
+
+impl EventBody for PtraceEvent {}
+impl EventBody for SetrlimitEvent {}
+impl EventBody for SignalEvent {}

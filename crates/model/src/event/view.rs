@@ -2,7 +2,7 @@
 
 use atalaya_secl::model::{EventView, FieldId, Item, IterId, Value};
 
-use crate::event::{Event, EventData, EventSource};
+use crate::event::{Event, EventSource};
 use crate::fields::{Cx, Fields, zero};
 use crate::process::Process;
 use crate::table::{Alias, Common, Entry, Root, table};
@@ -123,20 +123,7 @@ impl Event {
                     index,
                     ..Cx::new(&self.context, &self.process)
                 };
-                match &self.data {
-                    EventData::Exec(event) => event.get(path, cx),
-                    EventData::Exit(event) => event.get(path, cx),
-                    EventData::Open(event) => event.get(path, cx),
-                    EventData::Chmod(event) => event.get(path, cx),
-                    EventData::Chown(event) => event.get(path, cx),
-                    EventData::Unlink(event) => event.get(path, cx),
-                    EventData::Rmdir(event) => event.get(path, cx),
-                    EventData::Mkdir(event) => event.get(path, cx),
-                    EventData::Rename(event) => event.get(path, cx),
-                    EventData::Link(event) => event.get(path, cx),
-                    EventData::Utimes(event) => event.get(path, cx),
-                    EventData::Heartbeat(event) => event.get(path, cx),
-                }
+                self.data.get(path, cx)
             }
             Root::Data(_) | Root::Declared => None,
         }

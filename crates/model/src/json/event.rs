@@ -12,6 +12,7 @@ use super::{AgentContext, AgentJson, Time, is_false, to_vec};
 use crate::constants::{open_flag_names, unlink_flag_names};
 use crate::event::{Event, EventData, id_argument};
 use crate::fields::Cx;
+use crate::file::File;
 use crate::types::{Category, event_type};
 
 const EACCES: i64 = 13;
@@ -98,7 +99,34 @@ struct EventJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usr: Option<UserJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    syscall: Option<BTreeMap<&'static str, SyscallJson<'a>>>,
+    syscall: Option<BTreeMap<&'static str, Value>>,
+    #[serde(flatten)]
+    sections: BTreeMap<&'static str, Value>,
+}
+
+/// What is an event's own in its JSON: beside process, container and rule.
+pub(crate) struct Details<'a> {
+    cx: Cx<'a>,
+    file: Option<FileJson<'a>>,
+    sections: BTreeMap<&'static str, Value>,
+    syscall: Option<Value>,
+}
+
+impl<'a> Details<'a> {
+    /// An object of the event: `bind`, `signal`, `mount`.
+    pub(crate) fn section(&mut self, name: &'static str, value: Value) {
+        self.sections.insert(name, value);
+    }
+
+    /// The file of the event.
+    pub(crate) fn file(&mut self, file: &'a File) {
+        self.file = Some(FileJson::new(file, self.cx));
+    }
+
+    /// The arguments of the call, in the caller's words: `syscall.<event>`.
+    pub(crate) fn syscall(&mut self, arguments: Value) {
+        self.syscall = Some(arguments);
+    }
 }
 
 #[derive(Serialize)]
@@ -187,6 +215,16 @@ impl<'a> EventJson<'a> {
     fn new(event: &'a Event, rule: &'a RuleContext<'a>, agent: &'a AgentContext) -> Self {
         let cx = Cx::new(&event.context, &event.process);
         let variables = rule.variables;
+        let mut details = Details {
+            cx,
+            file: file(event, cx),
+            sections: BTreeMap::new(),
+            syscall: None,
+        };
+        event.data.tell(&mut details);
+        let arguments = syscall(event)
+            .and_then(|args| serde_json::to_value(args).ok())
+            .or(details.syscall);
         let mut process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
         process.variables = some(variables, |all| &all.process);
         let usr = (!process.user.is_empty() || !process.group.is_empty()).then(|| UserJson {
@@ -207,7 +245,7 @@ impl<'a> EventJson<'a> {
             },
             evt: EvtJson::new(event, rule),
             date: Time(event.time_ns),
-            file: file(event, cx),
+            file: details.file,
             exit: match &event.data {
                 EventData::Exit(exit) => Some(ExitJson {
                     cause: exit.cause.name(),
@@ -225,7 +263,8 @@ impl<'a> EventJson<'a> {
                 json.variables = some(variables, |all| &all.cgroup);
                 json
             }),
-            syscall: syscall(event).map(|args| BTreeMap::from([(event.event_type(), args)])),
+            syscall: arguments.map(|args| BTreeMap::from([(event.event_type(), args)])),
+            sections: details.sections,
             process,
         }
     }
@@ -295,7 +334,6 @@ fn file<'a>(event: &'a Event, cx: Cx<'_>) -> Option<FileJson<'a>> {
             flags: unlink_flag_names(unlink.flags),
             ..FileJson::new(&unlink.file, cx)
         },
-        EventData::Rmdir(rmdir) => FileJson::new(&rmdir.file, cx),
         EventData::Mkdir(mkdir) => FileJson {
             destination: Some(FileJson::with_mode(&mkdir.file, mkdir.mode)),
             ..FileJson::new(&mkdir.file, cx)
@@ -315,7 +353,7 @@ fn file<'a>(event: &'a Event, cx: Cx<'_>) -> Option<FileJson<'a>> {
                 Time::known(utimes.modification_time).or(json.modification_time);
             json
         }
-        EventData::Heartbeat(_) => return None,
+        _ => return None,
     })
 }
 
@@ -326,7 +364,6 @@ fn syscall(event: &Event) -> Option<SyscallJson<'_>> {
     };
     Some(match &event.data {
         EventData::Exec(exec) if !exec.syscall_path.is_empty() => path(&exec.syscall_path),
-        EventData::Exec(_) | EventData::Exit(_) | EventData::Heartbeat(_) => return None,
         EventData::Open(open) => SyscallJson {
             flags: Some(open.flags),
             mode: Some(open.mode),
@@ -346,7 +383,6 @@ fn syscall(event: &Event) -> Option<SyscallJson<'_>> {
             dirfd: Some(unlink.dirfd),
             ..path(&unlink.syscall_path)
         },
-        EventData::Rmdir(rmdir) => path(&rmdir.syscall_path),
         EventData::Mkdir(mkdir) => SyscallJson {
             mode: Some(mkdir.mode),
             ..path(&mkdir.syscall_path)
@@ -360,6 +396,7 @@ fn syscall(event: &Event) -> Option<SyscallJson<'_>> {
             ..path(&link.syscall_path)
         },
         EventData::Utimes(utimes) => path(&utimes.syscall_path),
+        _ => return None,
     })
 }
 

@@ -21,6 +21,7 @@ pub use custom::{
     CustomEvent, Heartbeat, LostEvents, LostIn, MacroState, PolicyInfo, PolicyState, RuleState,
     RulesetLoaded, SERVICE, SelfTest, TestResult, serialize_custom,
 };
+pub(crate) use event::Details;
 pub use event::{EventVariables, MatchedPart, RuleContext, event_tags, serialize_event, to_value};
 pub use scrub::{MASK, ScrubError, Scrubber};
 

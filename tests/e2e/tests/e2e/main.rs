@@ -20,6 +20,7 @@ mod losses;
 mod matrix;
 mod names;
 mod policy;
+mod process_calls;
 mod reference;
 mod reload;
 mod schema;
