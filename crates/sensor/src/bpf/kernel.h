@@ -104,6 +104,9 @@ struct mount {
 	struct mount *mnt_next_for_sb;
 };
 struct mount___list { struct list_head mnt_instance; };
+/* What only a namespace that is one's has: its number (6.18), a sequence number before. */
+struct ns_common___id { u64 ns_id; };
+struct mnt_namespace___seq { u64 seq; };
 
 struct path { struct vfsmount *mnt; struct dentry *dentry; };
 struct file {

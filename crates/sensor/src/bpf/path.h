@@ -13,6 +13,27 @@ static __always_inline struct mount *real_mount(struct vfsmount *mnt)
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
+/*
+ * Whether the topmost mount of a tree hangs nowhere: unmounted lazily, or made by open_tree() or fsmount() and not moved to a place yet.
+ * Such a one is in an anonymous namespace of its own, which has no number.
+ */
+static __always_inline bool hangs_nowhere(struct mount *mnt)
+{
+	struct mnt_namespace *ns = LOAD(struct mount, mnt, mnt_ns);
+
+	if (!ns)
+		return true;
+	if (bpf_core_field_exists(struct ns_common___id, ns_id)) {
+		struct ns_common___id *common = ADDR(struct mnt_namespace, ns, ns);
+		return !BPF_CORE_READ(common, ns_id);
+	}
+	if (bpf_core_field_exists(struct mnt_namespace___seq, seq)) {
+		struct mnt_namespace___seq *old = (void *)ns;
+		return !BPF_CORE_READ(old, seq);
+	}
+	return false;
+}
+
 struct walk { struct buffer *b; };
 
 /* One step outwards. A mount's root is skipped: its name is that of the directory it is mounted on. */
@@ -29,7 +50,7 @@ static long walk_step(u32 i, void *ctx)
 	if (dentry == LOAD(struct mount, mnt, mnt.mnt_root)) {
 		struct mount *up = LOAD(struct mount, mnt, mnt_parent);
 		if (up == mnt) {
-			if (!LOAD(struct mount, mnt, mnt_ns))
+			if (hangs_nowhere(mnt))
 				b->path_flags |= PATH_DETACHED;
 			return 1;
 		}
