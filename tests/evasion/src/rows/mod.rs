@@ -1,6 +1,8 @@
 //! The rows, one topic a file.
 
+mod mounts;
 mod paths;
+mod programs;
 
 use crate::Row;
 
@@ -13,10 +15,20 @@ pub struct Topic {
 }
 
 /// All topics, in the page's order.
-pub static TOPICS: &[Topic] = &[Topic {
-    title: "Names and paths",
-    rows: paths::ROWS,
-}];
+pub static TOPICS: &[Topic] = &[
+    Topic {
+        title: "Names and paths",
+        rows: paths::ROWS,
+    },
+    Topic {
+        title: "Mounts",
+        rows: mounts::ROWS,
+    },
+    Topic {
+        title: "Programs",
+        rows: programs::ROWS,
+    },
+];
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {

@@ -7,8 +7,10 @@
     reason = "raw system calls, other entries into the kernel and shared memory are what this program is for"
 )]
 
+mod mounts;
 mod paths;
 mod place;
+mod programs;
 mod raw;
 
 use std::path::PathBuf;
@@ -19,7 +21,7 @@ use place::{Done, Place, Stop};
 type Arm = fn(&Place) -> Done;
 
 /// All arms, by topic as the rows are.
-const ARMS: &[&[(&str, Arm)]] = &[paths::ARMS];
+const ARMS: &[&[(&str, Arm)]] = &[paths::ARMS, mounts::ARMS, programs::ARMS];
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
