@@ -25,7 +25,7 @@ fn main() {
     let calls = syscalls();
     write(&out, "shapes.h", &shapes_header(&calls));
     write(&out, "syscalls.rs", &syscalls_table(&calls));
-    for object in ["atalaya", "probe", "layout"] {
+    for object in ["atalaya", "probe", "layout", "tasks"] {
         let headers = out.display().to_string();
         let out = out.join(format!("{object}.bpf.o"));
         run(Command::new(&clang)

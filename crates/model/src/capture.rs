@@ -293,6 +293,31 @@ pub struct Exec {
     pub cwd: String,
 }
 
+/// A process that is there, as the kernel's own list tells it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Task {
+    /// Who it is; the time is when it was read.
+    pub header: Header,
+    /// Start of the process (boot time, ns).
+    pub start_time_ns: u64,
+    /// The session id.
+    pub sid: u32,
+    /// The pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// A kernel thread.
+    pub is_kthread: bool,
+    /// It has executed nothing since it was forked.
+    pub is_fork: bool,
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// The file that its memory was made of: for a script, the interpreter.
+    pub exe: FileFields,
+    /// Where it is in the hierarchies of cgroups.
+    pub cgroup: CgroupPath,
+    /// The controlling terminal's name (`pts0`), or empty.
+    pub tty: String,
+}
+
 /// Inode numbers of a task's namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names of namespaces(7)")]

@@ -4,14 +4,14 @@
 use atalaya_model::EventData;
 use atalaya_model::capture::{
     Body, CaptureKind, CgroupMove, CgroupPath, Credentials, Exec, Exit, FileFields, Fork, Header,
-    Namespaces, PathOrigin,
+    Namespaces, PathOrigin, Task,
 };
 use atalaya_model::record::{EventRecord, Text};
 use zerocopy::FromBytes;
 
 use crate::layout::{
     self, CallBody, CgroupBody, EventHead, ExecBody, ExitBody, FileInfo, ForkBody, HeartbeatBody,
-    ObjectBody, RecordHeader, Section, UringBody,
+    ObjectBody, RecordHeader, Section, TaskBody, UringBody,
 };
 
 /// Why a record was not understood.
@@ -60,6 +60,8 @@ pub enum Part {
     Call(Box<Call>),
     /// An object of the call that follows on the same thread.
     Object(Box<Object>),
+    /// A process that is there, as the iterator tells it.
+    Task(Box<Task>),
     /// An io_uring request; the call that ends it follows, unless `silent`.
     Request(Box<Request>),
 }
@@ -148,6 +150,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
             let sections = Sections::read(rest)?;
             Part::Script(Box::new(sections.file.unwrap_or_default()))
         }
+        layout::KIND_TASK => Part::Task(Box::new(task_of(header.clone(), rest)?)),
         layout::KIND_OBJECT => {
             let (body, rest) = fixed::<ObjectBody>(rest)?;
             let sections = Sections::read(rest)?;
@@ -261,6 +264,23 @@ fn fork_of(bytes: &[u8]) -> Result<Body, Malformed> {
         cgroup_id: body.cgroup_id,
         cgroup: sections.cgroup,
     }))
+}
+
+fn task_of(header: Header, bytes: &[u8]) -> Result<Task, Malformed> {
+    let (body, rest) = fixed::<TaskBody>(bytes)?;
+    let sections = Sections::read(rest)?;
+    Ok(Task {
+        header,
+        start_time_ns: body.start_time_ns,
+        sid: body.sid,
+        ns_pid: body.ns_pid,
+        is_kthread: body.is_kthread != 0,
+        is_fork: body.is_fork != 0,
+        namespaces: namespaces(&body.ns),
+        exe: sections.file.unwrap_or_default(),
+        cgroup: sections.cgroup,
+        tty: sections.tty,
+    })
 }
 
 fn exec_of(bytes: &[u8]) -> Result<Part, Malformed> {

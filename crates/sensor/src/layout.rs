@@ -4,6 +4,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Records that do not leave this crate: parts of the capture that follows.
 pub(crate) const KIND_SCRIPT: u16 = 5;
+/// What the iterator over all processes writes; it is in no ring.
+pub(crate) const KIND_TASK: u16 = 7;
 /// See `KIND_SCRIPT`.
 pub(crate) const KIND_URING: u16 = 30;
 /// See `KIND_SCRIPT`.
@@ -84,6 +86,9 @@ mirror! {
         start_time_ns: u64, ppid: u32, sid: u32, ns_pid: u32, args_truncated: u32, envs_truncated: u32, ns: Namespaces,
     }
     struct CgroupBody { cgroup_id: u64, }
+    struct TaskBody {
+        start_time_ns: u64, sid: u32, ns_pid: u32, is_kthread: u32, is_fork: u32, ns: Namespaces, reserved: u32,
+    }
     struct ExitBody { status: u32, reserved: u32, }
     struct HeartbeatBody { number: u64, }
     struct CallBody {

@@ -22,10 +22,12 @@ mod programs;
 mod reader;
 mod sensor;
 pub mod syscalls;
+mod tasks;
 mod tier;
 
 pub use error::Error;
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
+pub use tasks::Tasks;
 pub use tier::{Choice, Tier};
 
 pub(crate) static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o"));

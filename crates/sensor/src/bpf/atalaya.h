@@ -16,6 +16,7 @@ enum record_kind {
 	KIND_HEARTBEAT = 4,
 	KIND_SCRIPT = 5, /* the script of the exec that follows, from the same thread */
 	KIND_CGROUP = 6, /* a process was moved to another cgroup; the header is the moved one's */
+	KIND_TASK = 7,   /* a process that is there; the iterator's, in no ring */
 
 	KIND_OPEN = 16,
 	KIND_CHMOD = 17,
@@ -115,6 +116,17 @@ struct exec_body {
 
 /* Sections: CGROUP, CGROUP_V1. */
 struct cgroup_body { __u64 cgroup_id; };
+
+/* Sections: FILE and PATH of the executable, CGROUP, CGROUP_V1, TTY. */
+struct task_body {
+	__u64 start_time_ns;
+	__u32 sid;
+	__u32 ns_pid;
+	__u32 is_kthread;
+	__u32 is_fork; /* it has executed nothing since it was forked */
+	struct namespaces ns;
+	__u32 reserved;
+};
 
 struct exit_body { __u32 status; __u32 reserved; };
 struct heartbeat_body { __u64 number; };

@@ -163,7 +163,8 @@ struct signal_struct {
 	struct tty_struct *tty;
 	struct pid *pids[4];
 };
-struct mm_struct { unsigned long arg_start, arg_end, env_start, env_end; };
+struct file;
+struct mm_struct { struct file *exe_file; unsigned long arg_start, arg_end, env_start, env_end; };
 
 struct task_struct {
 	struct thread_info thread_info;
