@@ -152,17 +152,12 @@ mod tests {
         let find = |pid: u32| scan.iter().find(|task| task.header.pid == pid);
         let me = find(std::process::id()).unwrap();
         let exe = std::env::current_exe().unwrap();
+        assert_eq!(me.exe.path, exe.to_str().unwrap());
         assert!(me.exe.known && !me.is_fork && !me.is_kthread);
         assert_eq!(me.header.start_low, me.start_time_ns as u32);
         let parent = find(me.header.ppid).unwrap();
         assert_eq!(parent.header.pid, std::os::unix::process::parent_id());
         assert!(parent.start_time_ns <= me.start_time_ns);
-        eprintln!(
-            "{} {:?} {:?}",
-            scan.len(),
-            find(1).map(|t| t.is_kthread),
-            find(2).map(|t| (t.is_kthread, t.header.comm.clone()))
-        );
         assert!(find(2).is_some_and(|two| two.is_kthread && !two.exe.known));
         // One record a process, and one for each that /proc has.
         let mut pids: Vec<u32> = scan.iter().map(|task| task.header.pid).collect();
