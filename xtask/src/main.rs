@@ -5,9 +5,12 @@ mod bench;
 mod daemons;
 mod docs;
 mod fuzz;
+mod matrix;
 mod reap;
+mod report;
 mod run;
 mod test;
+mod test_all;
 mod util;
 mod vm;
 
@@ -29,6 +32,8 @@ enum Command {
     Run(run::Args),
     /// Run every check and test; the last line counts them.
     Test(test::Args),
+    /// Run what `test` leaves out: all kernels in all tiers, and machines on which something is missing.
+    TestAll(test_all::Args),
     /// Run the end-to-end tests, or a command, on stock Debian kernels in QEMU.
     Vmtest(vm::Args),
     /// Measure what the agent costs on this kernel.
@@ -46,6 +51,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
+        Command::TestAll(args) => test_all::main(&args),
         Command::Vmtest(args) => vm::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
         Command::Bench(args) => bench::main(&args),

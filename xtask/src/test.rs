@@ -1,15 +1,15 @@
 //! `./dev test`: every check there is, to the end, then one line that counts them.
 
-use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::matrix::{self, Column};
+use crate::report::Report;
 use crate::util::{cargo, command, output, say, shown};
-use crate::vm::{self, Job, Outcome};
+use crate::vm::{self, Fixture, Job, Suite, Tier};
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -22,96 +22,34 @@ pub(crate) struct Args {
     no_e2e: bool,
 }
 
-/// The machines that the suite runs on: kernel, whether `bpf` is in its list of security modules, and the tier of hooks.
-/// The tracepoint tier has the machine's own kernel besides.
-const MACHINES: [(&str, bool, &str); 3] = [
-    ("6.1", true, "lsm"),
-    ("6.12", false, "lsm"),
-    ("6.12", true, "lsm"),
-];
-
-/// What happened so far.
-#[derive(Default)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
-    /// Tests that said that they were skipped, and that libtest will count as passed at the end of the run.
-    told_as_passed: usize,
-    failures: Vec<String>,
-    skips: Vec<String>,
+/// The machines of `./dev test`: the whole suite once, elsewhere the tests of what a kernel or a tier has a part in. The
+/// tracepoint tier has the machine's own kernel besides.
+pub(crate) fn machines() -> Vec<Job> {
+    vec![
+        Job::new("6.12", Tier::Lsm, Suite::Whole),
+        Job::new("6.1", Tier::Lsm, Suite::Events),
+        Job::new("6.1", Tier::Kprobe, Suite::Events),
+        Job::new("6.12", Tier::Lsm, Suite::Events).with(Fixture::NoBpfLsm),
+    ]
 }
 
-impl Tally {
-    fn pass(&mut self) {
-        self.passed += 1;
-    }
-
-    fn fail(&mut self, what: String) {
-        self.failed += 1;
-        self.failures.push(what);
-    }
-
-    fn skip(&mut self, what: String) {
-        self.skipped += 1;
-        self.skips.push(what);
-    }
-
-    fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-        self.failures.extend(other.failures);
-        self.skips.extend(other.skips);
-    }
-
-    /// Reads one line of a test program's output.
-    fn read(&mut self, source: &str, line: &str) {
-        if let Some(what) = line.trim_start().strip_prefix("SKIPPED: ") {
-            // A test that found itself unable to run; libtest counts it as passed.
-            self.skip(format!("{source}: {what}"));
-            self.told_as_passed += 1;
-        } else if let Some(counts) = line.trim_start().strip_prefix("test result: ") {
-            let passed = count(counts, "passed");
-            self.passed += passed.saturating_sub(std::mem::take(&mut self.told_as_passed));
-            self.failed += count(counts, "failed");
-        } else if let Some(name) = named_test(line, "FAILED") {
-            self.failures.push(format!("{source}: {name}"));
-        } else if let Some(name) = named_test(line, "ignored") {
-            self.skip(format!("{source}: {name}: marked to be ignored"));
-        }
-    }
-}
-
-/// The number before a word: `3 passed; 1 failed;`.
-fn count(counts: &str, word: &str) -> usize {
-    counts
-        .split([';', '.'])
-        .filter_map(|part| part.trim().strip_suffix(word))
-        .find_map(|number| number.trim().parse().ok())
-        .unwrap_or(0)
-}
-
-/// The test that a line of libtest tells to have ended so.
-fn named_test<'a>(line: &'a str, end: &str) -> Option<&'a str> {
-    let (name, how) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-    // An ignored test may tell why: `ignored, needs a network`.
-    how.starts_with(end).then_some(name)
-}
+/// How long a machine may take.
+const MACHINE_TIME: Duration = Duration::from_secs(2700);
 
 /// What `test` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
     let began = Instant::now();
-    let mut tally = Tally::default();
+    let mut report = Report::default();
+    let mut columns = Vec::new();
 
     tool(
-        &mut tally,
+        &mut report,
         "format",
         &["fmt", "--version"],
         &["fmt", "--all", "--check"],
     );
     tool(
-        &mut tally,
+        &mut report,
         "clippy",
         &["clippy", "--version"],
         &[
@@ -124,9 +62,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "warnings",
         ],
     );
-    step(&mut tally, "generated docs", crate::docs::check);
+    step(&mut report, "generated docs", crate::docs::check);
     tests(
-        &mut tally,
+        &mut report,
         "unit tests",
         cargo().args([
             "test",
@@ -138,10 +76,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     );
     let built = vm::build();
     if let Err(error) = &built {
-        tally.fail(format!("build of the end-to-end suite: {error:#}"));
+        report.fail(format!("build of the end-to-end suite: {error:#}"));
     }
     if let Ok(built) = &built {
-        step(&mut tally, "tests of the shipped rules", || {
+        step(&mut report, "tests of the shipped rules", || {
             crate::util::run(command(built.program("security-agent")?).args([
                 "runtime",
                 "policy",
@@ -151,38 +89,53 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             ]))
         });
         if args.no_e2e {
-            tally.skip("end-to-end tests (--no-e2e)".into());
+            report.skip("end-to-end tests (--no-e2e)".into());
         } else {
-            for suite in &built.suites {
-                let name = suite.file_name().unwrap_or_default().to_string_lossy();
-                let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
-                tests(
-                    &mut tally,
+            // The suite of fixtures needs machines made so.
+            for (name, suite) in built.suites.iter().filter(|(name, _)| name != "fixtures") {
+                let own = tests(
+                    &mut report,
                     name,
                     Command::new(suite).arg("--test-threads=2"),
                 );
+                if name == "e2e" {
+                    columns.push(Column {
+                        name: "this kernel".into(),
+                        report: own,
+                        trouble: None,
+                    });
+                }
             }
         }
         if args.no_vm {
-            tally.skip("virtual machines (--no-vm)".into());
+            report.skip("virtual machines (--no-vm)".into());
         } else {
-            machines(&mut tally);
+            columns.extend(virtual_machines(&mut report, machines()));
         }
     }
 
+    finish(&report, &columns, began)
+}
+
+/// Prints the matrix and what was counted.
+pub(crate) fn finish(report: &Report, columns: &[Column], began: Instant) -> Result<()> {
     say(format!("{:.0} s", began.elapsed().as_secs_f64()));
-    for skip in &tally.skips {
+    print!("{}", matrix::render(columns));
+    for skip in &report.skips {
         println!("SKIPPED  {skip}");
     }
-    for failure in &tally.failures {
+    for failure in &report.failures {
         println!("FAILED   {failure}");
     }
-    let skipped = match tally.skipped {
+    let skipped = match report.skipped {
         0 => String::new(),
         count => format!(", {count} skipped"),
     };
-    println!("{} passed, {} failed{skipped}", tally.passed, tally.failed);
-    if tally.failed > 0 {
+    println!(
+        "{} passed, {} failed{skipped}",
+        report.passed, report.failed
+    );
+    if report.failed > 0 {
         // The line above says it all.
         std::process::exit(1);
     }
@@ -190,29 +143,29 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 }
 
 /// Runs a cargo subcommand that may not be installed.
-fn tool(tally: &mut Tally, name: &str, probe: &[&str], arguments: &[&str]) {
+fn tool(report: &mut Report, name: &str, probe: &[&str], arguments: &[&str]) {
     if output(cargo().args(probe)).is_err() {
-        tally.skip(format!("{name}: cargo {} is not installed", arguments[0]));
+        report.skip(format!("{name}: cargo {} is not installed", arguments[0]));
         return;
     }
-    step(tally, name, || crate::util::run(cargo().args(arguments)));
+    step(report, name, || crate::util::run(cargo().args(arguments)));
 }
 
-fn step(tally: &mut Tally, name: &str, work: impl FnOnce() -> Result<()>) {
+fn step(report: &mut Report, name: &str, work: impl FnOnce() -> Result<()>) {
     say(name);
     match work() {
-        Ok(()) => tally.pass(),
+        Ok(()) => report.pass(),
         Err(error) => {
             eprintln!("{error:#}");
-            tally.fail(name.into());
+            report.fail(name.into());
         }
     }
 }
 
 /// Runs test programs, passes their output on, and counts their tests.
-fn tests(tally: &mut Tally, name: &str, command: &mut Command) {
+fn tests(report: &mut Report, name: &str, command: &mut Command) -> Report {
     say(name);
-    let mut own = Tally::default();
+    let mut own = Report::default();
     let result = stream(command, |line| {
         println!("{line}");
         own.read(name, line);
@@ -224,7 +177,8 @@ fn tests(tally: &mut Tally, name: &str, command: &mut Command) {
             own.fail(format!("{name}: {error:#}"));
         }
     }
-    tally.add(own);
+    report.add(&own);
+    own
 }
 
 /// Runs a command and hands on each line of its output and errors, in the order they were written.
@@ -251,101 +205,24 @@ fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
     Ok(())
 }
 
-/// Runs the end-to-end suite in the virtual machines, two at a time: each takes one core.
-fn machines(tally: &mut Tally) {
-    let mut payload = vm::Payload::default();
+/// Runs the end-to-end suite in virtual machines, two at a time: each takes one core.
+pub(crate) fn virtual_machines(report: &mut Report, jobs: Vec<Job>) -> Vec<Column> {
     let missing = vm::tools_missing();
     if !missing.is_empty() {
-        tally.skip(format!(
+        report.skip(format!(
             "virtual machines: not installed: {}",
             missing.join(", ")
         ));
-        return;
+        return Vec::new();
     }
+    let mut payload = vm::Payload::default();
     if let Err(error) = vm::add_suite(&mut payload) {
-        tally.fail(format!("virtual machines: {error:#}"));
-        return;
+        report.fail(format!("virtual machines: {error:#}"));
+        return Vec::new();
     }
-    // Downloads and images first, one after the other; a failure is told by the run.
-    let queue = Mutex::new(
-        MACHINES
-            .iter()
-            .map(|&(series, bpf_lsm, tier)| Job {
-                series,
-                bpf_lsm,
-                tier: tier.to_owned(),
-            })
-            .collect::<Vec<_>>(),
-    );
-    for job in queue.lock().iter().flat_map(|jobs| jobs.iter()) {
-        let _ = vm::prepare(job);
+    let columns = vm::run_all(jobs, &payload, 2, MACHINE_TIME);
+    for column in &columns {
+        report.add(&column.report);
     }
-    let total = Mutex::new(tally);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(job) = queue.lock().ok().and_then(|mut jobs| jobs.pop()) {
-                    let one = machine(&job, &payload);
-                    if let Ok(mut total) = total.lock() {
-                        total.add(one);
-                    }
-                }
-            });
-        }
-    });
-}
-
-fn machine(job: &Job, payload: &vm::Payload) -> Tally {
-    let source = format!("vm {}", job.name());
-    let own = RefCell::new(Tally::default());
-    say(format!("{source}: end-to-end tests"));
-    let outcome = vm::run(
-        job,
-        payload,
-        &vm::suite_script(&job.tier, &[]),
-        Duration::from_secs(1200),
-        &|line| {
-            println!("[{}] {line}", job.name());
-            own.borrow_mut().read(&source, line);
-        },
-    );
-    let mut own = own.into_inner();
-    match outcome {
-        Outcome::Exit(0) => {}
-        Outcome::Unavailable(why) => own.skip(format!("{source}: {why}")),
-        outcome if own.failed == 0 => own.fail(format!("{source}: {outcome}")),
-        _ => {}
-    }
-    own
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Tally;
-
-    #[test]
-    fn reads_what_libtest_prints() {
-        let mut tally = Tally::default();
-        for line in [
-            "running 4 tests",
-            "test a::good ... ok",
-            "SKIPPED: a::cannot: no cgroup",
-            "test a::cannot ... ok",
-            "test a::bad ... FAILED",
-            "test a::later ... ignored, needs a network",
-            "test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s",
-        ] {
-            tally.read("unit", line);
-        }
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (1, 1, 2));
-        assert_eq!(tally.failures, ["unit: a::bad"]);
-    }
-
-    #[test]
-    fn a_skip_before_the_count_is_subtracted_from_it() {
-        let mut tally = Tally::default();
-        tally.read("unit", "SKIPPED: only: no root");
-        tally.read("unit", "test result: ok. 1 passed; 0 failed; 0 ignored;");
-        assert_eq!((tally.passed, tally.skipped), (0, 1));
-    }
+    columns
 }

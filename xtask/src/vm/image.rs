@@ -178,10 +178,12 @@ pub(crate) fn add_suite(payload: &mut Payload) -> Result<()> {
         let name = binary.file_name().unwrap_or_default().to_string_lossy();
         payload.add_as(binary, &format!("bin/{name}"));
     }
-    for test in &built.suites {
-        let name = test.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
-        payload.add_as(test, &format!("suites/{name}"));
+    for (name, suite) in &built.suites {
+        payload.add_as(suite, &format!("suites/{name}"));
+    }
+    for tool in &built.tools {
+        let name = tool.file_name().unwrap_or_default().to_string_lossy();
+        payload.add_as(tool, &format!("bin/{name}"));
     }
     payload.add_as(&crate::util::root().join("policies"), "policies");
     // What the tests compare with, where it is at hand.
@@ -194,12 +196,17 @@ pub(crate) fn add_suite(payload: &mut Payload) -> Result<()> {
     Ok(())
 }
 
+/// The end-to-end suites among the tests that cargo builds: what runs everywhere, and what needs a machine made for it.
+const SUITES: [&str; 2] = ["e2e", "fixtures"];
+
 /// Executables that cargo made.
 pub(crate) struct Built {
     /// The two programs and the tests' helper.
     pub(crate) binaries: Vec<PathBuf>,
-    /// The end-to-end test suites.
-    pub(crate) suites: Vec<PathBuf>,
+    /// The end-to-end test suites, by name.
+    pub(crate) suites: Vec<(String, PathBuf)>,
+    /// Examples of the sensor that machines need.
+    pub(crate) tools: Vec<PathBuf>,
 }
 
 impl Built {
@@ -217,6 +224,7 @@ impl Built {
 pub(crate) fn build() -> Result<Built> {
     let mut binaries = Vec::new();
     let mut suites = Vec::new();
+    let mut tools = Vec::new();
     let messages = output(cargo().args([
         "build",
         "--message-format=json",
@@ -226,8 +234,12 @@ pub(crate) fn build() -> Result<Built> {
         "security-agent",
         "-p",
         "atalaya-e2e",
+        "-p",
+        "atalaya-sensor",
         "--bins",
         "--tests",
+        "--example",
+        "refuse_ringbuf",
     ]))?;
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
@@ -241,8 +253,12 @@ pub(crate) fn build() -> Result<Built> {
         match (kind, message["profile"]["test"].as_bool()) {
             (Some("bin"), Some(false)) => binaries.push(PathBuf::from(executable)),
             // The other packages' own tests are no business of a virtual machine.
-            (Some("test"), _) if message["target"]["name"] == "e2e" => {
-                suites.push(PathBuf::from(executable))
+            (Some("example"), Some(false)) => tools.push(PathBuf::from(executable)),
+            (Some("test"), _) => {
+                let name = message["target"]["name"].as_str();
+                if let Some(name) = name.filter(|name| SUITES.contains(name)) {
+                    suites.push((name.to_owned(), PathBuf::from(executable)));
+                }
             }
             _ => {}
         }
@@ -253,24 +269,11 @@ pub(crate) fn build() -> Result<Built> {
     binaries.sort();
     suites.sort();
     binaries.dedup();
-    Ok(Built { binaries, suites })
-}
-
-/// The guest's command for the whole suite, with the hooks of one tier.
-pub(crate) fn suite_script(tier: &str, arguments: &[String]) -> String {
-    let arguments: String = arguments
-        .iter()
-        .map(|argument| format!(" '{}'", argument.replace('\'', r"'\''")))
-        .collect();
-    format!(
-        "export ATALAYA_BIN_DIR=/work/bin ATALAYA_E2E_SLOW=8 ATALAYA_POLICIES=/work/policies\n\
-         export ATALAYA_SCHEMA=/work/reference/backend_linux.schema.json RUST_BACKTRACE=1\n\
-         export ATALAYA_REFERENCE_POLICY=/work/reference/default.policy\n\
-         export ATALAYA_E2E_TIER={tier} DD_EVENT_MONITORING_CONFIG_HOOK_TIER={tier}\n\
-         status=0\n\
-         for suite in /work/suites/*; do $suite --test-threads=1{arguments} || status=1; done\n\
-         exit $status\n"
-    )
+    Ok(Built {
+        binaries,
+        suites,
+        tools,
+    })
 }
 
 /// The programs that a machine needs and that are not installed.

@@ -1,39 +1,52 @@
-//! Stock Debian kernels in QEMU: what the machine's own kernel cannot show (fentry and LSM programs, other versions).
+//! Stock Debian kernels in QEMU: what the machine's own kernel cannot show (fentry, LSM and kprobe programs, other versions).
 //!
 //! Everything lies under `target/vm`: unpacked kernels, one root image, one initrd a kernel. The first run downloads
-//! about 60 MB and takes two minutes, later ones boot in five to ten seconds.
+//! about 30 MB a kernel and takes two minutes, later ones boot in five to ten seconds.
 
 mod boot;
 mod image;
+mod job;
 mod kernel;
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
 
+use crate::matrix::{self, Column};
+use crate::report::Report;
 use crate::util::{say, target_dir};
 pub(crate) use boot::Outcome;
-pub(crate) use image::{Payload, add_suite, build, suite_script, tools_missing};
+pub(crate) use image::{Payload, add_suite, build, tools_missing};
+pub(crate) use job::{Fixture, Job, Suite, Tier};
 
 /// Arguments of `vmtest`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The kernel: 6.1, 6.12, or all.
-    #[arg(long, default_value = "all")]
-    kernel: String,
-    /// Whether `bpf` is in the kernel's list of security modules.
-    #[arg(long, value_enum, default_value = "with-bpf")]
-    lsm: Lsm,
+    /// Kernels: 5.10, 6.1, 6.12, backport (the newest that Debian has), or all.
+    #[arg(long = "kernel", num_args = 1.., default_value = "all")]
+    kernels: Vec<String>,
+    /// Hooks that the suite uses; auto leaves the choice to the probe.
+    #[arg(long = "tier", num_args = 1.., value_enum, default_value = "lsm")]
+    tiers: Vec<Tier>,
+    /// What is different on the machine; more than one gives one machine each.
+    #[arg(long = "fixture", num_args = 1.., value_enum)]
+    fixtures: Vec<Fixture>,
+    /// Run the tests whose names contain one of these, instead of all.
+    #[arg(long = "filter", num_args = 1..)]
+    filters: Vec<String>,
+    /// Leave out the tests of what no kernel has a part in.
+    #[arg(long, conflicts_with = "filters")]
+    events: bool,
+    /// Machines at a time; each takes one core.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
     /// Give up on a virtual machine after this many seconds.
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 3000)]
     timeout: u64,
-    /// Which hooks the suite uses: lsm (LSM or fentry), or tracepoint.
-    #[arg(long, default_value = "lsm")]
-    tier: String,
-    /// Arguments of the end-to-end suite (a filter, `--exact`); ignored with a command.
-    #[arg(long = "test-arg")]
+    /// Further arguments of the end-to-end suite (`--exact`).
+    #[arg(long = "test-arg", allow_hyphen_values = true)]
     test_args: Vec<String>,
     /// A file or directory to copy into the guest's /work, besides the binaries of the project.
     #[arg(long = "copy")]
@@ -46,97 +59,147 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// The guest's list of security modules.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Lsm {
-    /// LSM programs work.
-    WithBpf,
-    /// LSM programs load but never run: fentry has to do.
-    WithoutBpf,
-    /// One run each.
-    Both,
-}
-
-/// One virtual machine to run.
-pub(crate) struct Job {
-    /// The kernel's series, `6.1`.
-    pub(crate) series: &'static str,
-    /// Whether `bpf` is in the list of security modules.
-    pub(crate) bpf_lsm: bool,
-    /// Which hooks the suite uses.
-    pub(crate) tier: String,
-}
-
-impl Job {
-    /// `6.1 lsm`, `6.12 fentry`, `6.12 tracepoint`.
-    pub(crate) fn name(&self) -> String {
-        let hooks = match (self.tier.as_str(), self.bpf_lsm) {
-            ("lsm", true) => "lsm",
-            ("lsm", false) => "fentry",
-            (other, _) => other,
-        };
-        format!("{} {hooks}", self.series)
-    }
-}
-
 /// What `vmtest` does.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let jobs = jobs(&args.kernel, args.lsm, &args.tier)?;
+    let jobs = jobs(args)?;
     let mut payload = Payload::default();
     for copy in &args.copies {
         payload.add(copy)?;
     }
-    let script = if args.command.is_empty() {
+    if args.command.is_empty() || !args.bare {
         add_suite(&mut payload)?;
-        suite_script(&args.tier, &args.test_args)
-    } else {
-        if !args.bare {
-            add_suite(&mut payload)?;
-        }
-        args.command.join(" ")
-    };
-    let mut bad = Vec::new();
-    for job in jobs {
-        match run(
-            &job,
-            &payload,
-            &script,
-            Duration::from_secs(args.timeout),
-            &|line| {
-                println!("{line}");
-            },
-        ) {
-            Outcome::Exit(0) => {}
-            outcome => bad.push(format!("{}: {outcome}", job.name())),
-        }
     }
-    if bad.is_empty() {
-        return Ok(());
+    let columns = run_all(jobs, &payload, args.jobs, Duration::from_secs(args.timeout));
+    let mut total = Report::default();
+    for column in &columns {
+        total.add(&column.report);
     }
-    bail!("{}", bad.join("; "))
+    print!("{}", matrix::render(&columns));
+    for skip in &total.skips {
+        println!("SKIPPED  {skip}");
+    }
+    for failure in &total.failures {
+        println!("FAILED   {failure}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.skipped
+    );
+    if total.failed > 0 {
+        std::process::exit(1);
+    }
+    Ok(())
 }
 
-/// The runs that the two arguments ask for.
-fn jobs(series: &str, lsm: Lsm, tier: &str) -> Result<Vec<Job>> {
+/// The machines that the arguments ask for: every kernel in every tier with every fixture.
+fn jobs(args: &Args) -> Result<Vec<Job>> {
+    let all = args.kernels.iter().any(|name| name == "all");
+    if let Some(unknown) = args
+        .kernels
+        .iter()
+        .find(|name| *name != "all" && kernel::SERIES.iter().all(|known| known.name != **name))
+    {
+        let known: Vec<&str> = kernel::SERIES.iter().map(|known| known.name).collect();
+        bail!("unknown kernel {unknown:?}: {}, or all", known.join(", "));
+    }
+    let suite = match (&args.command[..], &args.filters[..]) {
+        ([], []) if args.events => Suite::Events,
+        ([], []) => Suite::Whole,
+        ([], filters) => Suite::Some(filters.to_vec()),
+        (command, _) => Suite::Command(command.join(" ")),
+    };
+    let fixtures: Vec<Option<Fixture>> = if args.fixtures.is_empty() {
+        vec![None]
+    } else {
+        args.fixtures.iter().copied().map(Some).collect()
+    };
     let mut jobs = Vec::new();
-    for known in kernel::SERIES {
-        if series != "all" && series != known.name {
+    for known in &kernel::SERIES {
+        if !all && args.kernels.iter().all(|name| name != known.name) {
             continue;
         }
-        for bpf_lsm in [true, false] {
-            if lsm == Lsm::Both || bpf_lsm == (lsm == Lsm::WithBpf) {
+        for &tier in &args.tiers {
+            for &fixture in &fixtures {
                 jobs.push(Job {
                     series: known.name,
-                    bpf_lsm,
-                    tier: tier.to_owned(),
+                    tier,
+                    fixture,
+                    suite: suite.clone(),
+                    arguments: args.test_args.clone(),
                 });
             }
         }
     }
-    if jobs.is_empty() {
-        bail!("unknown kernel {series:?}: 6.1, 6.12, or all");
-    }
     Ok(jobs)
+}
+
+/// Runs machines, some at a time, and gives what each told, in the order of the jobs.
+pub(crate) fn run_all(
+    jobs: Vec<Job>,
+    payload: &Payload,
+    at_once: usize,
+    timeout: Duration,
+) -> Vec<Column> {
+    let kept: Vec<Job> = jobs.clone();
+    // Downloads and images first, one after the other; a failure is told by the run.
+    for job in &kept {
+        let _ = prepare(job);
+    }
+    let several = kept.len() > 1;
+    // Taken from the end: the first job starts first.
+    let queue = Mutex::new(jobs.into_iter().enumerate().rev().collect::<Vec<_>>());
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.clamp(1, kept.len().max(1)) {
+            scope.spawn(|| {
+                while let Some((number, job)) = queue.lock().ok().and_then(|mut jobs| jobs.pop()) {
+                    let column = column(&job, payload, timeout, several);
+                    if let Ok(mut done) = done.lock() {
+                        done.push((number, column));
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, column)| column).collect()
+}
+
+/// Runs one machine and reads what it tells.
+fn column(job: &Job, payload: &Payload, timeout: Duration, several: bool) -> Column {
+    let name = job.name();
+    let source = format!("vm {name}");
+    say(format!("{source}: {}", job.suite));
+    let report = std::cell::RefCell::new(Report::default());
+    let outcome = run(job, payload, &job.script(), timeout, &|line| {
+        if several {
+            println!("[{name}] {line}");
+        } else {
+            println!("{line}");
+        }
+        report.borrow_mut().read(&source, line);
+    });
+    let mut report = report.into_inner();
+    let mut trouble = None;
+    match outcome {
+        Outcome::Exit(0) => {}
+        Outcome::Unavailable(why) => {
+            trouble = Some(format!("not run: {why}"));
+            report.skip(format!("{source}: {why}"));
+        }
+        outcome => {
+            trouble = Some(outcome.to_string());
+            if report.failed == 0 {
+                report.fail(format!("{source}: {outcome}"));
+            }
+        }
+    }
+    Column {
+        name,
+        report,
+        trouble,
+    }
 }
 
 /// Runs one virtual machine: makes what is missing, boots, retries once when the machine and not the test failed.
@@ -153,7 +216,7 @@ pub(crate) fn run(
         Err(error) => return Outcome::Unavailable(format!("{error:#}")),
     };
     for attempt in 1..=2 {
-        let outcome = match machine.boot(job.bpf_lsm, payload, script, timeout, line) {
+        let outcome = match machine.boot(job.bpf_lsm(), payload, script, timeout, line) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Infrastructure(format!("{error:#}")),
         };
