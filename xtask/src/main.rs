@@ -12,6 +12,7 @@ mod run;
 mod test;
 mod test_all;
 mod util;
+mod verifier;
 mod vm;
 
 use std::process::ExitCode;
@@ -36,6 +37,8 @@ enum Command {
     TestAll(test_all::Args),
     /// Run the end-to-end tests, or a command, on stock Debian kernels in QEMU.
     Vmtest(vm::Args),
+    /// Compare what each eBPF program costs the kernel's verifier with what was reviewed.
+    Verifier(verifier::Args),
     /// Measure what the agent costs on this kernel.
     Bench(bench::Args),
     /// Fuzz the parsers of hostile input for a bounded time.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::TestAll(args) => test_all::main(&args),
         Command::Vmtest(args) => vm::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
+        Command::Verifier(args) => verifier::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Docs(args) => docs::main(&args),
         Command::Reap(args) => reap::main(&args),

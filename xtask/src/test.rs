@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use crate::matrix::{self, Column};
 use crate::report::Report;
 use crate::util::{cargo, command, output, say, shown};
+use crate::verifier;
 use crate::vm::{self, Fixture, Job, Suite, Tier};
 
 /// Arguments of `test`.
@@ -26,8 +27,8 @@ pub(crate) struct Args {
 /// tracepoint tier has the machine's own kernel besides.
 pub(crate) fn machines() -> Vec<Job> {
     vec![
-        Job::new("6.12", Tier::Lsm, Suite::Whole),
-        Job::new("6.1", Tier::Lsm, Suite::Events),
+        Job::new("6.12", Tier::Lsm, Suite::Whole).with_verifier(),
+        Job::new("6.1", Tier::Lsm, Suite::Events).with_verifier(),
         Job::new("6.1", Tier::Kprobe, Suite::Events),
         Job::new("6.12", Tier::Lsm, Suite::Events).with(Fixture::NoBpfLsm),
     ]
@@ -88,6 +89,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
                 "policies/default.test.yaml",
             ]))
         });
+        say("verifier costs");
+        match built.program("verifier").and_then(verifier::here) {
+            Ok(costs) => verifier::check(&mut report, &costs),
+            Err(error) => report.fail(format!("verifier: {error:#}")),
+        }
         if args.no_e2e {
             report.skip("end-to-end tests (--no-e2e)".into());
         } else {
@@ -223,6 +229,10 @@ pub(crate) fn virtual_machines(report: &mut Report, jobs: Vec<Job>) -> Vec<Colum
     let columns = vm::run_all(jobs, &payload, 2, MACHINE_TIME);
     for column in &columns {
         report.add(&column.report);
+        // A machine that has ended without its costs has failed as a whole.
+        if let Some(costs) = verifier::parse(column.report.verifier.iter().map(String::as_str)) {
+            verifier::check(report, &costs);
+        }
     }
     columns
 }

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 fn machines() -> Vec<Job> {
     let mut jobs = Vec::new();
     for (series, suite) in [("5.10", Suite::Whole), ("backport", Suite::Whole)] {
-        jobs.push(Job::new(series, Tier::Lsm, suite));
+        jobs.push(Job::new(series, Tier::Lsm, suite).with_verifier());
         jobs.push(Job::new(series, Tier::Kprobe, Suite::Events));
         jobs.push(Job::new(series, Tier::Tracepoint, Suite::Events));
     }

@@ -210,9 +210,9 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// One of the programs.
+    /// One of the programs or tools.
     pub(crate) fn program(&self, name: &str) -> Result<&Path> {
-        let mut found = self.binaries.iter();
+        let mut found = self.binaries.iter().chain(&self.tools);
         let found = found.find(|path| path.file_name().is_some_and(|file| file == name));
         Ok(found
             .with_context(|| format!("{name} was not built"))?
@@ -240,6 +240,8 @@ pub(crate) fn build() -> Result<Built> {
         "--tests",
         "--example",
         "refuse_ringbuf",
+        "--example",
+        "verifier",
     ]))?;
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {

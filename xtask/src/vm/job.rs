@@ -120,6 +120,8 @@ pub(crate) struct Job {
     pub(crate) suite: Suite,
     /// Further arguments of the suite.
     pub(crate) arguments: Vec<String>,
+    /// Whether it measures what the programs cost the verifier, too.
+    pub(crate) verifier: bool,
 }
 
 impl Job {
@@ -131,6 +133,15 @@ impl Job {
             fixture: None,
             suite,
             arguments: Vec::new(),
+            verifier: false,
+        }
+    }
+
+    /// The same, and the verifier's costs are measured after the tests.
+    pub(crate) fn with_verifier(self) -> Self {
+        Self {
+            verifier: true,
+            ..self
         }
     }
 
@@ -202,6 +213,9 @@ impl Job {
             script.push_str(&format!(
                 "/work/suites/e2e --test-threads=1{arguments} || status=1\n"
             ));
+        }
+        if self.verifier {
+            script.push_str("/work/bin/verifier || status=1\n");
         }
         script.push_str("exit $status\n");
         script

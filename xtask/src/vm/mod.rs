@@ -126,6 +126,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>> {
                     fixture,
                     suite: suite.clone(),
                     arguments: args.test_args.clone(),
+                    verifier: false,
                 });
             }
         }
