@@ -124,10 +124,17 @@ fn measure(object: &[u8]) -> Result<(), libbpf_rs::Error> {
     while !left.is_empty() {
         let before = left.len();
         let (result, said) = load(object, &left, STATISTICS);
+        // The last complaint is the one that ended the load.
+        let culprit = said
+            .iter()
+            .rev()
+            .filter(|text| result.is_err() && text.contains("failed"))
+            .find_map(|text| program_of(text))
+            .map(str::to_owned);
         for text in &said {
             if let Some(name) = program_of(text)
                 && let Some((instructions, peak, stack)) = statistics(text)
-                && !text.contains("failed")
+                && culprit.as_deref() != Some(name)
                 && left.remove(name)
             {
                 let section = &sections[name];
@@ -141,11 +148,6 @@ fn measure(object: &[u8]) -> Result<(), libbpf_rs::Error> {
             }
             break;
         };
-        let culprit = said
-            .iter()
-            .filter(|text| text.contains("failed"))
-            .find_map(|text| program_of(text))
-            .map(str::to_owned);
         let Some(name) = culprit.filter(|name| sections.contains_key(name)) else {
             eprint!("{}", said.concat());
             return Err(error);
