@@ -161,9 +161,13 @@ fn union(old: &Interest, new: &Interest) -> Interest {
             paths,
             directories,
             flags,
+            numbers,
+            masks,
         } = old.clone();
         new.all |= all;
         new.flags |= flags;
+        new.masks = [0, 1].map(|slot| new.masks[slot] | masks[slot]);
+        merge(&mut new.numbers, numbers);
         merge(&mut new.all_because, all_because);
         merge(&mut new.basenames, basenames);
         merge(&mut new.paths, paths);

@@ -194,6 +194,20 @@ fn approver_report(kind: CaptureKind, approvers: &Approvers) -> proto::ApproverR
             GLOB,
         );
     }
+    for (slot, value) in &approvers.numbers {
+        add(
+            atalaya_secl::kernel_number(name, *slot).to_owned(),
+            value.to_string(),
+            SCALAR,
+        );
+    }
+    for (slot, mask) in (0..).zip(approvers.masks).filter(|(_, mask)| *mask != 0) {
+        add(
+            atalaya_secl::kernel_number(name, slot).to_owned(),
+            format!("{mask:#x}"),
+            BITMASK,
+        );
+    }
     if approvers.flags != 0 {
         add(
             format!("{name}.flags"),

@@ -179,6 +179,8 @@ fn convert(approvers: atalaya_policy::Approvers) -> Approvers {
         paths,
         directories,
         flags,
+        numbers,
+        masks,
     } = approvers;
     Approvers {
         all,
@@ -187,6 +189,8 @@ fn convert(approvers: atalaya_policy::Approvers) -> Approvers {
         paths,
         directories,
         flags,
+        numbers,
+        masks,
     }
 }
 

@@ -445,4 +445,8 @@ pub struct Approvers {
     pub directories: Vec<(String, bool, u32)>,
     /// open: any file, if opened with any of these flags.
     pub flags: u32,
+    /// An event of which the first or second number that the kernel side tests has this value.
+    pub numbers: Vec<(u8, i64)>,
+    /// … or has any of these bits.
+    pub masks: [i64; 2],
 }

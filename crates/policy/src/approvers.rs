@@ -1,6 +1,6 @@
 //! The union of the necessary conditions of all rules of one event type, in the shape that the kernel filters on.
 
-use atalaya_secl::{Necessary, Target};
+use atalaya_secl::{Necessary, NumberTest, Target};
 
 use crate::Rule;
 
@@ -23,6 +23,10 @@ pub struct Approvers {
     pub directories: Vec<(String, bool, u32)>,
     /// open only: any file, if opened with any of these flags.
     pub flags: u32,
+    /// Events of which the first or second of the type's [`KERNEL_NUMBERS`](atalaya_secl::KERNEL_NUMBERS) has this value.
+    pub numbers: Vec<(u8, i64)>,
+    /// … or has any of these bits.
+    pub masks: [i64; 2],
 }
 
 impl Approvers {
@@ -37,6 +41,14 @@ impl Approvers {
                     let flags = condition.flags;
                     match &condition.target {
                         Target::Any => self.flags |= flags,
+                        Target::Number { slot, test } => match test {
+                            NumberTest::Equal(value) => self.numbers.push((*slot, *value)),
+                            NumberTest::Mask(mask) => {
+                                if let Some(all) = self.masks.get_mut(usize::from(*slot)) {
+                                    *all |= mask;
+                                }
+                            }
+                        },
                         Target::Path(path) => self.paths.push((path.clone(), flags)),
                         Target::Basename(name) => self.basenames.push((name.clone(), flags)),
                         Target::Directory { path, recursive } => {
@@ -56,6 +68,20 @@ impl Approvers {
         self.basenames.dedup();
         self.directories.sort();
         self.directories.dedup();
+        self.numbers.sort_unstable();
+        self.numbers.dedup();
+    }
+
+    /// Whether an event with these numbers can match any rule that is about no file.
+    #[must_use]
+    pub fn accepts_numbers(&self, values: [i64; 2]) -> bool {
+        self.all
+            || (0..)
+                .zip(values)
+                .zip(self.masks)
+                .any(|((slot, value), mask)| {
+                    value & mask != 0 || self.numbers.binary_search(&(slot, value)).is_ok()
+                })
     }
 
     /// Whether an event with these paths (one, or two for rename and link) and flags can match any rule.

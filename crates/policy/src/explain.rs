@@ -1,7 +1,7 @@
 //! Where a rule is decided, and what it costs.
 
 use atalaya_secl::model::EventView;
-use atalaya_secl::{Condition, EvalContext, Failed, Necessary, RuleIndex, Target};
+use atalaya_secl::{Condition, EvalContext, Failed, Necessary, NumberTest, RuleIndex, Target};
 use serde::Serialize;
 
 use crate::action::ActionBody;
@@ -105,7 +105,10 @@ impl RuleSet {
             event_type: rule.event_type.clone(),
             kernel: match program.necessary() {
                 Necessary::Unknown => None,
-                Necessary::AnyOf(all) => Some(all.iter().map(condition).collect()),
+                Necessary::AnyOf(all) => {
+                    let told = |one| condition(&rule.event_type, one);
+                    Some(all.iter().map(told).collect())
+                }
             },
             accept_all_because: program.unfiltered_because(),
             index: index
@@ -130,9 +133,16 @@ impl Rule {
     }
 }
 
-fn condition(condition: &Condition) -> String {
+fn condition(event: &str, condition: &Condition) -> String {
     let file = match &condition.target {
         Target::Any => "any file".to_owned(),
+        Target::Number { slot, test } => {
+            let field = atalaya_secl::kernel_number(event, *slot);
+            match test {
+                NumberTest::Equal(value) => format!("{field} == {value}"),
+                NumberTest::Mask(mask) => format!("{field} & {mask:#x} != 0"),
+            }
+        }
         Target::Path(path) => format!("path {path}"),
         Target::Basename(name) => format!("name {name}"),
         Target::Directory { path, recursive } => {

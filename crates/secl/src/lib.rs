@@ -37,7 +37,7 @@ pub use domain::root_domain;
 pub use error::{Error, ErrorKind, nearest};
 pub use explain::{Failed, Term};
 pub use index::{Effort, KeyCondition, RuleIndex, Scratch};
-pub use necessary::{Condition, Necessary, Target};
+pub use necessary::{Condition, KERNEL_NUMBERS, Necessary, NumberTest, Target, kernel_number};
 pub use parser::{parse, parse_macro};
 pub use program::Program;
 pub use span::{Span, line_column, snippet};

@@ -16,10 +16,10 @@ pub enum Necessary {
     AnyOf(Vec<Condition>),
 }
 
-/// One condition on a file event.
+/// One condition on an event that the kernel can test.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Condition {
-    /// The file. For events with two files (rename, link) either may be meant.
+    /// The file, or a number. For events with two files (rename, link) either may be meant.
     pub target: Target,
     /// The flags of an open, of which at least one must be set; 0 stands for no condition.
     pub flags: u32,
@@ -41,6 +41,59 @@ pub enum Target {
         /// Anywhere below it, not only directly in it.
         recursive: bool,
     },
+    /// Whatever the file: one of the event's [`KERNEL_NUMBERS`] is so.
+    Number {
+        /// Which of the two.
+        slot: u8,
+        /// What it must be.
+        test: NumberTest,
+    },
+}
+
+/// What a number must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NumberTest {
+    /// This value.
+    Equal(i64),
+    /// Any of these bits is set.
+    Mask(i64),
+}
+
+/// The numbers of an event that the kernel side can test before it sends a record: up to two for each event type.
+pub const KERNEL_NUMBERS: &[(&str, [&str; 2])] = &[
+    ("accept", ["accept.addr.port", "accept.addr.family"]),
+    ("bind", ["bind.addr.port", "bind.addr.family"]),
+    ("bpf", ["bpf.cmd", ""]),
+    ("connect", ["connect.addr.port", "connect.addr.family"]),
+    ("mmap", ["mmap.protection", "mmap.flags"]),
+    (
+        "mprotect",
+        ["mprotect.req_protection", "mprotect.vm_protection"],
+    ),
+    ("prctl", ["prctl.option", ""]),
+    ("ptrace", ["ptrace.request", ""]),
+    ("setrlimit", ["setrlimit.resource", ""]),
+    ("setsockopt", ["setsockopt.optname", "setsockopt.level"]),
+    ("signal", ["signal.type", ""]),
+    ("socket", ["socket.domain", "socket.type"]),
+    ("unshare", ["unshare.flags", ""]),
+];
+
+fn kernel_numbers(event: &str) -> [&'static str; 2] {
+    let known = KERNEL_NUMBERS.iter().find(|(name, _)| *name == event);
+    known.map_or(["", ""], |(_, fields)| *fields)
+}
+
+/// The field of a slot of [`KERNEL_NUMBERS`]; empty where the event type has none.
+#[must_use]
+pub fn kernel_number(event: &str, slot: u8) -> &'static str {
+    let fields = kernel_numbers(event);
+    fields.get(usize::from(slot)).copied().unwrap_or_default()
+}
+
+/// Whether the kernel side can test anything of events of this type.
+fn is_tested(event: &str) -> bool {
+    FILE_EVENTS.contains(&event) || kernel_numbers(event) != ["", ""]
 }
 
 /// The event types whose files the kernel can test before it sends a record.
@@ -53,7 +106,7 @@ const FILE_EVENTS: [&str; 10] = [
 /// It is sound as long as the files of these events have no [`crate::model::EventView::alias`].
 pub(crate) fn necessary(pred: &Pred, event: Option<&str>) -> Necessary {
     match event {
-        Some(event) if FILE_EVENTS.contains(&event) => match (Extract { event }).conditions(pred) {
+        Some(event) if is_tested(event) => match Extract::of(event).conditions(pred) {
             Some(mut conditions) => {
                 let mut seen = FxHashSet::default();
                 conditions.retain(|condition| seen.insert(condition.clone()));
@@ -71,7 +124,7 @@ pub(crate) fn defeat(pred: &Pred, event: Option<&str>) -> Option<String> {
     if necessary(pred, event) != Necessary::Unknown {
         return None;
     }
-    let Some(event) = event.filter(|event| FILE_EVENTS.contains(event)) else {
+    let Some(event) = event.filter(|event| is_tested(event)) else {
         return Some(format!(
             "the kernel does not filter {} events",
             event.unwrap_or("such")
@@ -82,7 +135,7 @@ pub(crate) fn defeat(pred: &Pred, event: Option<&str>) -> Option<String> {
     while let Pred::Or(terms) = part {
         match terms
             .iter()
-            .find(|term| Extract { event }.conditions(term).is_none())
+            .find(|term| Extract::of(event).conditions(term).is_none())
         {
             Some(term) => part = term,
             None => break,
@@ -93,9 +146,17 @@ pub(crate) fn defeat(pred: &Pred, event: Option<&str>) -> Option<String> {
 
 struct Extract<'a> {
     event: &'a str,
+    numbers: [&'static str; 2],
 }
 
-impl Extract<'_> {
+impl<'a> Extract<'a> {
+    fn of(event: &'a str) -> Self {
+        Self {
+            event,
+            numbers: kernel_numbers(event),
+        }
+    }
+
     /// `None`: nothing is known.
     fn conditions(&self, pred: &Pred) -> Option<Vec<Condition>> {
         match pred {
@@ -119,7 +180,9 @@ impl Extract<'_> {
                         .collect(),
                 )
             }
-            Pred::Int(op, left, right) => self.flags(*op, left, right),
+            Pred::Int(op, left, right) => self
+                .flags(*op, left, right)
+                .or_else(|| self.number(*op, left, right)),
             Pred::IntIn(num, values) if self.is_flags(num) => {
                 let mut mask = 0;
                 for value in values {
@@ -130,10 +193,19 @@ impl Extract<'_> {
                     flags: mask,
                 }])
             }
+            Pred::IntIn(num, values) => {
+                let (slot, mask) = self.numbered(num)?;
+                let tests = values.iter().map(|value| equal(*value, mask));
+                let tests: Option<Vec<_>> = tests.collect();
+                let tests = tests?.into_iter().flatten();
+                Some(tests.map(|test| number(slot, test)).collect())
+            }
             // Nothing may be concluded under a negation, but from "not zero".
             Pred::Not(inner) => match &**inner {
                 Pred::Int(CompareOp::Eq, left, Num::Const(0)) => {
-                    self.flags(CompareOp::Gt, left, &Num::Const(0))
+                    let zero = Num::Const(0);
+                    self.flags(CompareOp::Gt, left, &zero)
+                        .or_else(|| self.number(CompareOp::Gt, left, &zero))
                 }
                 _ => None,
             },
@@ -180,6 +252,45 @@ impl Extract<'_> {
             }
         }
         Some(best)
+    }
+
+    /// Which of the kernel's numbers it is, and the bits of it that count.
+    fn numbered(&self, num: &Num) -> Option<(u8, i64)> {
+        let (num, mask) = match num {
+            Num::Arith(ArithOp::And, a, b) => match (&**a, &**b) {
+                (Num::Const(mask), num) | (num, Num::Const(mask)) => (num, *mask),
+                _ => return None,
+            },
+            num => (num, -1),
+        };
+        let Num::Source(Source::Field {
+            name,
+            iter: Iter::None,
+            many: false,
+            index: None,
+            ..
+        }) = num
+        else {
+            return None;
+        };
+        let slot = self.numbers.iter().position(|field| *field == &*name.0)?;
+        Some((u8::try_from(slot).ok()?, mask))
+    }
+
+    /// A number, or bits of one, compared with a constant.
+    fn number(&self, op: CompareOp, left: &Num, right: &Num) -> Option<Vec<Condition>> {
+        let Num::Const(right) = right else {
+            return None;
+        };
+        let (slot, mask) = self.numbered(left)?;
+        let test = match op {
+            CompareOp::Eq => equal(*right, mask)?,
+            // Some bit is set; of all bits, that is hardly worth a test.
+            CompareOp::Gt if *right >= 0 && mask != -1 => Some(NumberTest::Mask(mask)),
+            CompareOp::Ge if *right > 0 && mask != -1 => Some(NumberTest::Mask(mask)),
+            _ => return None,
+        };
+        Some(test.map(|test| number(slot, test)).into_iter().collect())
     }
 
     /// Whether the source is the path (true) or the name (false) of the event's file or destination.
@@ -255,6 +366,24 @@ impl Extract<'_> {
     }
 }
 
+fn number(slot: u8, test: NumberTest) -> Condition {
+    Condition {
+        target: Target::Number { slot, test },
+        flags: 0,
+    }
+}
+
+/// What must hold for `bits & mask == value`: `None` where nothing follows, `Some(None)` where it never holds.
+fn equal(value: i64, mask: i64) -> Option<Option<NumberTest>> {
+    match (value, mask) {
+        (value, -1) => Some(Some(NumberTest::Equal(value))),
+        (0, _) => None,
+        // A bit outside the mask is never set.
+        (value, mask) if value & mask != value => Some(None),
+        (value, _) => Some(Some(NumberTest::Mask(value))),
+    }
+}
+
 fn flag_bits(value: i64) -> Option<u32> {
     u32::try_from(value).ok()
 }
@@ -276,12 +405,17 @@ fn cost(conditions: &[Condition]) -> (u32, usize) {
     let worst = conditions.iter().map(|condition| match &condition.target {
         Target::Path(_) => 0,
         Target::Basename(_) => 1,
+        Target::Number {
+            test: NumberTest::Equal(_),
+            ..
+        } => 2,
         Target::Directory {
             recursive: false, ..
         } => 2,
         Target::Directory {
             recursive: true, ..
-        } => 3,
+        }
+        | Target::Number { .. } => 3,
         Target::Any => 4,
     });
     (worst.max().unwrap_or(0), conditions.len())

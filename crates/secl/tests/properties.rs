@@ -212,6 +212,8 @@ fn accepts(program: &Program, paths: &[&str], flags: u32) -> bool {
             (*mask == 0 || flags & mask != 0)
                 && paths.iter().any(|path| match target {
                     Target::Any => true,
+                    // Of events that are about no file.
+                    Target::Number { .. } => false,
                     Target::Path(wanted) => wanted == path,
                     Target::Basename(name) => path.rsplit('/').next() == Some(name),
                     Target::Directory {

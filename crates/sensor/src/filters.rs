@@ -1,12 +1,12 @@
 //! [`Approvers`] → the kernel's filter maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atalaya_model::capture::{Approvers, CaptureKind};
 
 use crate::layout::{
     APPROVE_BELOW, APPROVE_CHILD, APPROVE_LEAF, BLOOM_WORDS, Filter, NAME_ANY_FLAGS,
-    NAME_CHECK_PATH, NAME_LEN, NameKey, NameValue, PathKey, PathValue,
+    NAME_CHECK_PATH, NAME_LEN, NameKey, NameValue, NumberKey, PathKey, PathValue,
 };
 
 /// The contents of the filter maps for one set of rules.
@@ -18,6 +18,8 @@ pub(crate) struct FilterMaps {
     pub(crate) names: BTreeMap<(u8, u8, Vec<u8>), (u32, u32)>,
     /// By kind, hash and length: `(any flags, open flags)`.
     pub(crate) paths: BTreeMap<(u32, u64, u32), (u32, u32)>,
+    /// Kind, slot and value of numbers.
+    pub(crate) numbers: BTreeSet<(u32, u32, i64)>,
 }
 
 /// A [`Filter`] that can be compared.
@@ -30,6 +32,8 @@ pub(crate) struct FilterWords {
     below_open_flags: u32,
     bloom: [u64; BLOOM_WORDS],
     bloom_below: [u64; BLOOM_WORDS],
+    number_masks: [i64; 2],
+    number_slots: u32,
 }
 
 impl FilterWords {
@@ -43,6 +47,9 @@ impl FilterWords {
             below_open_flags: self.below_open_flags,
             bloom: self.bloom,
             bloom_below: self.bloom_below,
+            number_masks: self.number_masks,
+            number_slots: self.number_slots,
+            reserved: 0,
         }
     }
 }
@@ -63,6 +70,12 @@ impl FilterMaps {
             ..FilterWords::default()
         };
         if !wanted.all {
+            filter.number_masks = wanted.masks;
+            for (slot, value) in &wanted.numbers {
+                filter.number_slots |= 1 << slot;
+                let key = (kind as u32, u32::from(*slot), *value);
+                self.numbers.insert(key);
+            }
             for (name, flags) in &wanted.basenames {
                 self.name(&mut filter, kind, APPROVE_LEAF, name.as_bytes(), *flags);
             }
@@ -155,6 +168,10 @@ pub(crate) fn name_value(value: (u32, u32)) -> NameValue {
 
 pub(crate) fn path_key(kind: u32, hash: u64, len: u32) -> PathKey {
     PathKey { hash, kind, len }
+}
+
+pub(crate) fn number_key((kind, slot, value): (u32, u32, i64)) -> NumberKey {
+    NumberKey { kind, slot, value }
 }
 
 pub(crate) fn path_value(value: (u32, u32)) -> PathValue {

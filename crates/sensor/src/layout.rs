@@ -109,8 +109,9 @@ mirror! {
     struct PathValue { any_flags: u32, open_flags: u32, }
     struct Filter {
         enabled: u32, all: u32, open_flags: u32, roles: u32, below_any: u32, below_open_flags: u32, bloom: [u64; BLOOM_WORDS],
-        bloom_below: [u64; BLOOM_WORDS],
+        bloom_below: [u64; BLOOM_WORDS], number_masks: [i64; 2], number_slots: u32, reserved: u32,
     }
+    struct NumberKey { kind: u32, slot: u32, value: i64, }
     struct Settings { own_pid: u32, all_errors: u32, heartbeat_tag: u32, reserved: u32, }
     struct LossKey { cgroup_id: u64, kind: u32, reserved: u32, }
     struct SyscallShape { native: u8, compat: u8, native_kind: u8, compat_kind: u8, }

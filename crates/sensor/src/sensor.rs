@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Context, Error};
-use crate::filters::{FilterMaps, name_key, name_value, path_key, path_value};
+use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, path_value};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
 use crate::programs::{Call, PROGRAMS, Place, Program, is_replaced};
@@ -225,6 +225,9 @@ impl Sensor {
                 path_value((value.0 | old.0, value.1 | old.1)).as_bytes(),
             )?;
         }
+        for key in &new.numbers {
+            self.update("numbers", number_key(*key).as_bytes(), &[1])?;
+        }
         for (kind, filter) in &new.filters {
             self.update(
                 "filters",
@@ -260,6 +263,9 @@ impl Sensor {
             .filter(|key| !new.paths.contains_key(key))
         {
             self.delete("paths", path_key(key.0, key.1, key.2).as_bytes());
+        }
+        for key in self.maps.numbers.difference(&new.numbers) {
+            self.delete("numbers", number_key(*key).as_bytes());
         }
         for ((kind, role, name), value) in new
             .names

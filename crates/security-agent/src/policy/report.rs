@@ -7,6 +7,7 @@ use anyhow::Result;
 use atalaya_api::Sanitized;
 use atalaya_model::capture::CaptureKind;
 use atalaya_policy::{Approvers, FilterType, PolicyReport, RuleReport, RuleSet, Status};
+use atalaya_secl::kernel_number;
 use serde_json::{Value, json};
 
 use super::load::LoadedFiles;
@@ -235,6 +236,11 @@ fn values(approvers: &Approvers) -> String {
         1 => parts.push("a file below 1 directory".to_owned()),
         number => parts.push(format!("a file below one of {number} directories")),
     }
+    if !approvers.numbers.is_empty() || approvers.masks != [0, 0] {
+        let masks = approvers.masks.iter().filter(|mask| **mask != 0).count();
+        let number = approvers.numbers.len() + masks;
+        parts.push(format!("one of {}", count(number, "number")));
+    }
     if approvers.flags != 0 {
         parts.push(format!("one of the flags {:#x}", approvers.flags));
     }
@@ -249,7 +255,10 @@ pub(super) fn json(loaded: &LoadedFiles) -> Result<Value> {
     let mut approvers = serde_json::Map::new();
     for event_type in loaded.rules.event_types() {
         let found = loaded.rules.approvers(event_type);
-        approvers.insert(event_type.to_owned(), approvers_json(&found, &loaded.rules));
+        approvers.insert(
+            event_type.to_owned(),
+            approvers_json(event_type, &found, &loaded.rules),
+        );
     }
     let mut value = serde_json::to_value(&loaded.report)?;
     if let Some(object) = value.as_object_mut() {
@@ -260,7 +269,7 @@ pub(super) fn json(loaded: &LoadedFiles) -> Result<Value> {
     Ok(value)
 }
 
-fn approvers_json(approvers: &Approvers, rules: &RuleSet) -> Value {
+fn approvers_json(event_type: &str, approvers: &Approvers, rules: &RuleSet) -> Value {
     let pair = |kind: &str, (value, flags): &(String, u32)| json!({"kind": kind, "value": value, "flags": flags});
     let mut values: Vec<Value> = Vec::new();
     values.extend(approvers.paths.iter().map(|item| pair("path", item)));
@@ -268,6 +277,13 @@ fn approvers_json(approvers: &Approvers, rules: &RuleSet) -> Value {
     values.extend(approvers.directories.iter().map(|(value, recursive, flags)| {
         json!({"kind": "directory", "value": value, "recursive": recursive, "flags": flags})
     }));
+    values.extend(approvers.numbers.iter().map(|(slot, value)| {
+        json!({"kind": "number", "field": kernel_number(event_type, *slot), "value": value})
+    }));
+    for (slot, mask) in (0..).zip(approvers.masks).filter(|(_, mask)| *mask != 0) {
+        values
+            .push(json!({"kind": "bits", "field": kernel_number(event_type, slot), "value": mask}));
+    }
     if approvers.flags != 0 {
         values.push(json!({"kind": "flags", "flags": approvers.flags}));
     }

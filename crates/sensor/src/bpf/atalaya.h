@@ -229,7 +229,12 @@ struct filter {
 	__u32 below_open_flags; /* … or to these */
 	__u64 bloom[BLOOM_WORDS]; /* of leaf and child names; names below have their own */
 	__u64 bloom_below[BLOOM_WORDS];
+	/* Of the two numbers of an event: approved with any of these bits, or where a bit of number_slots says so with a value of the map. */
+	__s64 number_masks[2];
+	__u32 number_slots;
+	__u32 reserved;
 };
+struct number_key { __u32 kind; __u32 slot; __s64 value; };
 
 struct settings {
 	__u32 own_pid; /* this process's calls are not events */

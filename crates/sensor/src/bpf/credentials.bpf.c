@@ -9,6 +9,8 @@ static __always_inline int prctl_ended(const struct call *call)
 	struct prctl_body *body;
 	struct buffer *b;
 
+	if (!approve_numbers(KIND_PRCTL, (u32)call->a[0], 0))
+		return 0;
 	body = EVENT_BEGIN(b, KIND_PRCTL, flags_of(call), call->ret, struct prctl_body);
 	if (!body)
 		return 0;

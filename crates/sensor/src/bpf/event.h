@@ -4,6 +4,29 @@
 
 #include "syscall.h"
 
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 4096); __type(key, struct number_key); __type(value, u8); } numbers SEC(".maps");
+
+static __always_inline bool known_number(const struct filter *filter, u32 kind, u32 slot, s64 value)
+{
+	struct number_key key = { .kind = kind, .slot = slot, .value = value };
+
+	return (filter->number_slots & (1u << slot)) && bpf_map_lookup_elem(&numbers, &key);
+}
+
+/*
+ * Whether any rule can match an event of this kind with these numbers, which are those that KERNEL_NUMBERS of the rule language names; to be
+ * asked before EVENT_BEGIN. 0 stands for the second where there is one only.
+ */
+SUBPROGRAM int approve_numbers(u32 kind, s64 first, s64 second)
+{
+	struct filter *filter = get_filter(kind);
+
+	if (!filter)
+		return 0;
+	return filter->all || (filter->number_masks[0] & first) || (filter->number_masks[1] & second) ||
+	       known_number(filter, kind, 0, first) || known_number(filter, kind, 1, second);
+}
+
 static __always_inline void *event_begin_of(struct buffer **b, u16 kind, u16 flags, s64 ret, u32 size)
 {
 	struct event_head *head;
