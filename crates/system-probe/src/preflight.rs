@@ -1,6 +1,7 @@
 //! Before anything is touched: is there what eBPF needs, and what is there too much?
 
 use anyhow::{Context, Result, ensure};
+use atalaya_config::HookTier;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// What the probe needs, and for what.
@@ -54,9 +55,9 @@ pub(crate) fn check() -> Result<()> {
 
 /// Drops what will not be needed, also for children (the self-test's commands). To be called while there is one thread
 /// only: capabilities belong to threads, and new threads inherit them. Returns what is kept.
-pub(crate) fn drop_capabilities() -> Result<CapabilitySet> {
+pub(crate) fn drop_capabilities(tier: HookTier) -> Result<CapabilitySet> {
     let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
-    let kept = kept(sets.permitted, last_capability());
+    let kept = kept(sets.permitted, last_capability(), perf_takes_admin(tier));
     for capability in
         (0..=last_capability().min(63)).map(|n| CapabilitySet::from_bits_retain(1 << n))
     {
@@ -76,17 +77,26 @@ pub(crate) fn drop_capabilities() -> Result<CapabilitySet> {
     Ok(kept)
 }
 
-fn kept(permitted: CapabilitySet, last: u32) -> CapabilitySet {
+fn kept(permitted: CapabilitySet, last: u32, admin: bool) -> CapabilitySet {
     let needed = NEEDED
         .iter()
         .fold(USEFUL, |all, (capability, _)| all | *capability);
     let mut kept = permitted & needed;
-    // CAP_SYS_ADMIN only where it stands for the two that this kernel, or this container, does not have.
+    // CAP_SYS_ADMIN only where it stands for the two that this kernel, or this container, does not have, or where nothing less will do.
     let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    if last < CapabilitySet::BPF.bits().trailing_zeros() || !permitted.contains(bpf) {
+    let stands_in = last < CapabilitySet::BPF.bits().trailing_zeros() || !permitted.contains(bpf);
+    if admin || stands_in {
         kept |= permitted & CapabilitySet::SYS_ADMIN;
     }
     kept
+}
+
+/// Whether the tier needs CAP_SYS_ADMIN on this kernel. kprobes are attached through perf_event_open(2), and the kernels of
+/// Debian and Ubuntu have a level of `perf_event_paranoid` above those of the original, 3, their default: there CAP_PERFMON does
+/// not do. With `auto` it is dropped all the same: wherever kprobes work there is fentry, which needs less.
+fn perf_takes_admin(tier: HookTier) -> bool {
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    tier == HookTier::Kprobe && level.trim().parse().is_ok_and(|level: i32| level > 2)
 }
 
 fn last_capability() -> u32 {
@@ -101,14 +111,24 @@ mod tests {
     #[test]
     fn sys_admin_is_kept_only_where_it_stands_for_others() {
         let all = CapabilitySet::all();
-        assert!(!kept(all, 40).contains(CapabilitySet::SYS_ADMIN));
-        assert!(kept(all, 37).contains(CapabilitySet::SYS_ADMIN));
-        assert!(kept(all - CapabilitySet::BPF, 40).contains(CapabilitySet::SYS_ADMIN));
+        assert!(!kept(all, 40, false).contains(CapabilitySet::SYS_ADMIN));
+        assert!(kept(all, 37, false).contains(CapabilitySet::SYS_ADMIN));
+        assert!(kept(all - CapabilitySet::BPF, 40, false).contains(CapabilitySet::SYS_ADMIN));
+    }
+
+    #[test]
+    fn sys_admin_is_kept_where_perf_wants_it() {
+        let all = CapabilitySet::all();
+        assert!(kept(all, 40, true).contains(CapabilitySet::SYS_ADMIN));
+        let without = all - CapabilitySet::SYS_ADMIN;
+        assert!(!kept(without, 40, true).contains(CapabilitySet::SYS_ADMIN));
+        assert!(!perf_takes_admin(HookTier::Auto));
+        assert!(!perf_takes_admin(HookTier::Lsm));
     }
 
     #[test]
     fn nothing_dangerous_is_kept() {
-        let kept = kept(CapabilitySet::all(), 40);
+        let kept = kept(CapabilitySet::all(), 40, false);
         for gone in [
             CapabilitySet::SYS_MODULE,
             CapabilitySet::SETUID,
