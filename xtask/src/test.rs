@@ -72,7 +72,21 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "--workspace",
             "--exclude",
             "atalaya-e2e",
+            "--exclude",
+            "atalaya-evasion",
             "--no-fail-fast",
+        ]),
+    );
+    tests(
+        &mut report,
+        "unit tests of the harnesses",
+        cargo().args([
+            "test",
+            "-p",
+            "atalaya-e2e",
+            "-p",
+            "atalaya-evasion",
+            "--lib",
         ]),
     );
     let built = vm::build();

@@ -197,7 +197,7 @@ pub(crate) fn add_suite(payload: &mut Payload) -> Result<()> {
 }
 
 /// The end-to-end suites among the tests that cargo builds: what runs everywhere, and what needs a machine made for it.
-const SUITES: [&str; 2] = ["e2e", "fixtures"];
+const SUITES: [&str; 3] = ["e2e", "evasion", "fixtures"];
 
 /// Executables that cargo made.
 pub(crate) struct Built {
@@ -234,6 +234,8 @@ pub(crate) fn build() -> Result<Built> {
         "security-agent",
         "-p",
         "atalaya-e2e",
+        "-p",
+        "atalaya-evasion",
         "-p",
         "atalaya-sensor",
         "--bins",

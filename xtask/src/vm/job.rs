@@ -210,9 +210,11 @@ impl Job {
                 .iter()
                 .map(|argument| format!(" '{}'", argument.replace('\'', r"'\''")))
                 .collect();
-            script.push_str(&format!(
-                "/work/suites/e2e --test-threads=1{arguments} || status=1\n"
-            ));
+            for suite in ["e2e", "evasion"] {
+                script.push_str(&format!(
+                    "/work/suites/{suite} --test-threads=1{arguments} || status=1\n"
+                ));
+            }
         }
         if self.verifier {
             script.push_str("/work/bin/verifier || status=1\n");
