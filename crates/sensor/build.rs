@@ -25,7 +25,14 @@ fn main() {
     let calls = syscalls();
     write(&out, "shapes.h", &shapes_header(&calls));
     write(&out, "syscalls.rs", &syscalls_table(&calls));
-    for object in ["atalaya", "probe", "layout", "tasks"] {
+    // The same sources twice: see "LEGACY" in base.h.
+    for (object, source, define) in [
+        ("atalaya", "atalaya", None),
+        ("legacy", "atalaya", Some("-DLEGACY")),
+        ("probe", "probe", None),
+        ("layout", "layout", None),
+        ("tasks", "tasks", None),
+    ] {
         let headers = out.display().to_string();
         let out = out.join(format!("{object}.bpf.o"));
         run(Command::new(&clang)
@@ -39,12 +46,13 @@ fn main() {
                 "-Werror",
                 "-Wno-missing-declarations",
             ])
+            .args(define)
             .args([
                 format!("-D__TARGET_ARCH_{target}"),
                 format!("-I{include}"),
                 format!("-I{headers}"),
                 "-c".into(),
-                format!("src/bpf/{object}.bpf.c"),
+                format!("src/bpf/{source}.bpf.c"),
                 "-o".into(),
                 out.display().to_string(),
             ]));

@@ -75,7 +75,6 @@ const FOREIGN: &[&str] = &[
     "runtime_security_config.event_stream.kretprobe_max_active",
     "runtime_security_config.event_stream.use_fentry",
     "runtime_security_config.event_stream.use_kprobe_fallback",
-    "runtime_security_config.event_stream.use_ring_buffer",
     "runtime_security_config.events_stats",
     "runtime_security_config.exclude_pause_container",
     "runtime_security_config.file_metadata_resolver",

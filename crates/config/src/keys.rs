@@ -195,6 +195,10 @@ keys! {
     /// Size of the bulk ring buffer; rounded up to a power of two. 0: chosen by the number of CPUs.
     "event_monitoring_config.event_stream.buffer_size" or "runtime_security_config.event_stream.buffer_size" => event_stream_buffer_size: u64 = 0, "bytes", PROBE;
 
+    /// Take records through ring buffers. Off, or where the kernel has none (before 5.8) or refuses them: through a perf buffer for each CPU,
+    /// which together are as large.
+    "event_monitoring_config.event_stream.use_ring_buffer" or "runtime_security_config.event_stream.use_ring_buffer" => event_stream_use_ring_buffer: bool = true, "", PROBE;
+
     /// Let the kernel reject events that no rule can match.
     "event_monitoring_config.enable_kernel_filters" or "runtime_security_config.enable_kernel_filters" => enable_kernel_filters: bool = true, "", PROBE;
 

@@ -18,6 +18,8 @@ mod filters;
 )]
 mod layout;
 mod log;
+mod object;
+mod perf;
 mod programs;
 mod reader;
 mod sensor;
@@ -26,8 +28,7 @@ mod tasks;
 mod tier;
 
 pub use error::Error;
+pub use object::ObjectChoice;
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
 pub use tasks::Tasks;
 pub use tier::{Choice, Tier};
-
-pub(crate) static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o"));

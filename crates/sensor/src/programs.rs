@@ -119,7 +119,7 @@ const ENTRIES: &str = "entries";
 /// All programs of the object.
 pub(crate) static PROGRAMS: LazyLock<Vec<Program>> = LazyLock::new(|| {
     let mut builder = libbpf_rs::ObjectBuilder::default();
-    let object = builder.open_memory(crate::OBJECT).ok();
+    let object = builder.open_memory(crate::object::bytes()).ok();
     let sections: Vec<(String, String)> = object
         .iter()
         .flat_map(|object| object.progs())
@@ -289,7 +289,7 @@ mod tests {
 
     fn programs_of_the_object() -> Vec<String> {
         let mut open = libbpf_rs::ObjectBuilder::default();
-        let object = open.open_memory(crate::OBJECT).unwrap();
+        let object = open.open_memory(crate::object::bytes()).unwrap();
         let names = object
             .progs()
             .map(|p| p.name().to_string_lossy().into_owned());

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use atalaya_model::capture::Capture;
-use libbpf_rs::{MapHandle, RingBufferBuilder};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
 
 use crate::assemble::Assembler;
 use crate::decode::{Record, decode};
 use crate::error::{Context, Error};
+use crate::perf::{Inlet, PerfInlet};
 
 /// Between two looks while events come, and at most when they do not. Each look costs two context switches, which at a low rate is more than
 /// the events do; the rings hold far more than what comes in 4 ms.
@@ -22,6 +23,9 @@ const LONGEST: Duration = Duration::from_millis(20);
 const NICE: i32 = -10;
 /// Records of the bulk ring taken at one look. What stays waits for the next, and life-cycle records younger than the last one taken wait with it.
 const BULK_BATCH: usize = 2048;
+
+/// How long a record may be under way, from when its time was taken to when it is in its perf buffer.
+const UNDER_WAY_NS: u64 = 1_000_000;
 
 /// What the reader has seen; shared with who asks.
 #[derive(Debug, Default)]
@@ -42,8 +46,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn start(
-        vital: MapHandle,
-        bulk: MapHandle,
+        inlets: [Inlet; 2],
         stats: Arc<ReaderStats>,
         sink: Box<dyn FnMut(Capture) + Send>,
     ) -> Result<Self, Error> {
@@ -54,7 +57,7 @@ impl Reader {
             .spawn({
                 let stop = Arc::clone(&stop);
                 move || {
-                    let outcome = run(&vital, &bulk, &stats, sink, &stop, || {
+                    let outcome = run(inlets, &stats, sink, &stop, || {
                         let _ = ready.send(Ok(()));
                     });
                     if let Err(error) = outcome {
@@ -85,9 +88,14 @@ impl Drop for Reader {
     }
 }
 
+/// A way by which records come, opened.
+enum Source<'a> {
+    Ring(RingBuffer<'a>),
+    Perf(PerfInlet),
+}
+
 fn run(
-    vital: &MapHandle,
-    bulk: &MapHandle,
+    inlets: [Inlet; 2],
     stats: &ReaderStats,
     mut sink: Box<dyn FnMut(Capture) + Send>,
     stop: &AtomicBool,
@@ -98,48 +106,68 @@ fn run(
     }
     let taken = RefCell::new(Vec::<Record>::new());
     let sequences = RefCell::new([Sequences::default(), Sequences::default()]);
-    let take = |ring: usize| {
-        let (taken, sequences) = (&taken, &sequences);
-        move |bytes: &[u8]| {
-            stats.received[ring].fetch_add(1, Ordering::Relaxed);
-            match decode(bytes) {
-                Ok(record) => {
-                    sequences.borrow_mut()[ring].saw(record.header.cpu, record.header.seq);
-                    taken.borrow_mut().push(record);
-                }
-                Err(reason) => {
-                    if stats.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
-                        tracing::warn!(
-                            "a record of the kernel side is {reason}; it is skipped, and further ones are only counted"
-                        );
-                    }
+    let take = |ring: usize, bytes: &[u8]| {
+        stats.received[ring].fetch_add(1, Ordering::Relaxed);
+        match decode(bytes) {
+            Ok(record) => {
+                sequences.borrow_mut()[ring].saw(record.header.cpu, record.header.seq);
+                taken.borrow_mut().push(record);
+            }
+            Err(reason) => {
+                if stats.malformed.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(
+                        "a record of the kernel side is {reason}; it is skipped, and further ones are only counted"
+                    );
                 }
             }
-            0
         }
     };
-    let ring = |map: &MapHandle, index: usize| {
-        let mut builder = RingBufferBuilder::new();
-        builder
-            .add(map, take(index))
-            .context(|| "add a ring".into())?;
-        builder.build().context(|| "open a ring".into())
+    let take = &take;
+    let open = |inlet: Inlet, index: usize| match inlet {
+        Inlet::Perf(perf) => Ok(Source::Perf(perf)),
+        Inlet::Ring(map) => {
+            let mut builder = RingBufferBuilder::new();
+            builder
+                .add(&map, move |bytes: &[u8]| {
+                    take(index, bytes);
+                    0
+                })
+                .context(|| "add a ring".into())?;
+            builder
+                .build()
+                .map(Source::Ring)
+                .context(|| "open a ring".into())
+        }
     };
-    let vital = ring(vital, 0)?;
-    let bulk = ring(bulk, 1)?;
+    let [vital, bulk] = inlets;
+    let ordered = matches!(vital, Inlet::Ring(_));
+    let vital = open(vital, 0)?;
+    let bulk = open(bulk, 1)?;
+    let look = |source: &Source<'_>, index: usize, most: Option<usize>| match (source, most) {
+        (Source::Ring(ring), None) => {
+            ring.consume_raw();
+        }
+        (Source::Ring(ring), Some(most)) => {
+            ring.consume_raw_n(most);
+        }
+        // All there is, since it is in no order: what is left could be older than what is taken.
+        (Source::Perf(perf), _) => perf.take(|bytes| take(index, bytes)),
+    };
     ready();
 
     let mut merge = Merge::default();
     let mut assembler = Assembler::default();
     let mut pause = SHORTEST;
     while !stop.load(Ordering::Relaxed) {
-        vital.consume_raw();
+        let began = if ordered { u64::MAX } else { now_ns() };
+        look(&vital, 0, None);
         merge.vital_before(&mut taken.borrow_mut());
-        bulk.consume_raw_n(BULK_BATCH);
-        let capped = taken.borrow().len() >= BULK_BATCH;
+        look(&bulk, 1, Some(BULK_BATCH));
+        let capped = ordered && taken.borrow().len() >= BULK_BATCH;
         merge.bulk(&mut taken.borrow_mut(), capped);
-        vital.consume_raw();
+        look(&vital, 0, None);
         merge.vital_after(&mut taken.borrow_mut());
+        merge.not_after(began.saturating_sub(UNDER_WAY_NS));
         let mut any = false;
         for record in merge.due() {
             any = true;
@@ -164,6 +192,12 @@ fn run(
         std::thread::sleep(pause);
     }
     Ok(())
+}
+
+/// The clock of the records.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000) + now.tv_nsec as u64
 }
 
 /// The sequence numbers of one ring: they count from 1 on each CPU, lost records included, so what is missing below the highest was lost. (Records
@@ -233,6 +267,12 @@ impl Merge {
         self.batch.append(taken);
     }
 
+    /// Holds back what is younger than this: from perf buffers, where the CPUs are looked at one after the other, an older record of another
+    /// CPU may not have been read yet.
+    fn not_after(&mut self, limit_ns: u64) {
+        self.until_ns = self.until_ns.min(limit_ns);
+    }
+
     fn due(&mut self) -> impl Iterator<Item = Record> + use<> {
         // Stable: records of one thread keep their order even within the clock's resolution.
         self.batch.sort_by_key(|r| r.header.time_ns);
@@ -291,6 +331,21 @@ mod tests {
         merge.bulk(&mut vec![record(8)], false);
         merge.vital_after(&mut vec![]);
         assert_eq!(times(&mut merge), [8, 9]);
+    }
+
+    #[test]
+    fn what_is_younger_than_the_look_waits_for_other_cpus() {
+        let mut merge = Merge::default();
+        merge.vital_before(&mut vec![record(1), record(7)]);
+        merge.bulk(&mut vec![record(9)], false);
+        merge.vital_after(&mut vec![]);
+        merge.not_after(5);
+        assert_eq!(times(&mut merge), [1]);
+        merge.vital_before(&mut vec![record(6)]);
+        merge.bulk(&mut vec![], false);
+        merge.vital_after(&mut vec![]);
+        merge.not_after(20);
+        assert_eq!(times(&mut merge), [6, 7, 9]);
     }
 
     #[test]

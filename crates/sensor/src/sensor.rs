@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject};
+use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object};
 use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -16,6 +16,8 @@ use crate::error::{Context, Error};
 use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, path_value};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
+use crate::object::ObjectChoice;
+use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Place, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
 use crate::syscalls;
@@ -33,6 +35,8 @@ pub struct Options {
     pub bulk_bytes: u32,
     /// Size of the vital ring in bytes.
     pub vital_bytes: u32,
+    /// Records come through ring buffers where the kernel has them; else, or where this is false, through perf buffers.
+    pub ring_buffer: bool,
     /// The tier to use; `None` for the best that the kernel offers.
     pub tier: Option<Tier>,
 }
@@ -42,6 +46,7 @@ impl Default for Options {
         Self {
             bulk_bytes: 4 << 20,
             vital_bytes: 2 << 20,
+            ring_buffer: true,
             tier: None,
         }
     }
@@ -85,6 +90,8 @@ pub struct Counters {
 pub struct SensorReport {
     /// The tier and why.
     pub choice: Choice,
+    /// Which compilation of the programs runs, how records come, and why.
+    pub object: ObjectChoice,
     /// Programs that are attached.
     pub attached: Vec<&'static str>,
     /// What is missing.
@@ -109,8 +116,11 @@ pub struct Sensor {
     // Fields drop in this order: the hooks first, so that nothing is written that nobody reads.
     links: BTreeMap<&'static str, Link>,
     reader: Option<Reader>,
+    /// Until there is a reader.
+    inlets: Option<[Inlet; 2]>,
     object: Object,
     choice: Choice,
+    which: ObjectChoice,
     missing: Vec<MissingHook>,
     loaded: BTreeSet<&'static str>,
     maps: FilterMaps,
@@ -134,6 +144,7 @@ impl Sensor {
         log::install();
         let btf = Btf::from_vmlinux().map_err(|error| Error::NoBtf(error.to_string()))?;
         let choice = tier::choose(options.tier)?;
+        let which = ObjectChoice::new(options.ring_buffer);
         let here = PROGRAMS.iter().filter(|p| belongs(p.place, &choice));
         let (mut wanted, absent): (Vec<&'static Program>, Vec<_>) =
             here.partition(|program| program.needs.met(&btf));
@@ -148,14 +159,14 @@ impl Sensor {
             ring_size(options.vital_bytes),
             ring_size(options.bulk_bytes),
         ];
-        let object = match load(&wanted, ring_bytes) {
+        let object = match load(&wanted, &which, ring_bytes) {
             Ok(object) => object,
             Err(whole) => {
                 // One program that the verifier of this kernel refuses must not take the others along: find it.
                 tracing::warn!(
                     "the programs do not load together ({whole}); looking for those that do"
                 );
-                wanted.retain(|program| match load(&[program], ring_bytes) {
+                wanted.retain(|program| match load(&[program], &which, ring_bytes) {
                     Ok(_) => true,
                     Err(error) => {
                         miss(
@@ -169,18 +180,22 @@ impl Sensor {
                 if wanted.is_empty() {
                     return Err(Error::NoBpf(whole));
                 }
-                load(&wanted, ring_bytes).map_err(Error::Load)?
+                load(&wanted, &which, ring_bytes).map_err(Error::Load)?
             }
         };
+        let stats: Arc<ReaderStats> = Arc::default();
+        let inlets = inlets(&object, &which, ring_bytes)?;
         Ok(Self {
             links: BTreeMap::new(),
             reader: None,
+            inlets: Some(inlets),
             object,
             choice,
+            which,
             missing,
             loaded: wanted.iter().map(|p| p.name).collect(),
             maps: FilterMaps::default(),
-            stats: Arc::default(),
+            stats,
             ring_bytes,
             seen_losses: FxHashMap::default(),
         })
@@ -295,11 +310,11 @@ impl Sensor {
 
     /// Starts to deliver, on a thread of its own. What was captured since `apply` comes, too.
     pub fn start(&mut self, sink: Box<dyn FnMut(Capture) + Send>) -> Result<(), Error> {
-        let vital =
-            MapHandle::try_from(&self.map("vital")?).context(|| "open the vital ring".into())?;
-        let bulk =
-            MapHandle::try_from(&self.map("bulk")?).context(|| "open the bulk ring".into())?;
-        self.reader = Some(Reader::start(vital, bulk, Arc::clone(&self.stats), sink)?);
+        let inlets = match self.inlets.take() {
+            Some(inlets) => inlets,
+            None => inlets(&self.object, &self.which, self.ring_bytes)?,
+        };
+        self.reader = Some(Reader::start(inlets, Arc::clone(&self.stats), sink)?);
         Ok(())
     }
 
@@ -359,6 +374,7 @@ impl Sensor {
         }
         SensorReport {
             choice: self.choice.clone(),
+            object: self.which.clone(),
             attached: self.links.keys().copied().collect(),
             missing: self.missing.clone(),
             counters,
@@ -520,6 +536,30 @@ fn belongs(place: Place, choice: &Choice) -> bool {
     }
 }
 
+/// The two ways in. Perf buffers must be there before the first record; ring buffers keep what was written before.
+fn inlets(
+    object: &Object,
+    which: &ObjectChoice,
+    ring_bytes: [u32; 2],
+) -> Result<[Inlet; 2], Error> {
+    let inlet = |name: &str, bytes: u32| {
+        let map = object
+            .maps()
+            .find(|map| map.name() == name)
+            .ok_or_else(|| Error::Load(format!("the object has no map '{name}'")))?;
+        let map = MapHandle::try_from(&map).context(|| format!("open the map '{name}'"))?;
+        if which.perf.is_some() {
+            Ok(Inlet::Perf(PerfInlet::open(&map, bytes)?))
+        } else {
+            Ok(Inlet::Ring(map))
+        }
+    };
+    Ok([
+        inlet("vital", ring_bytes[0])?,
+        inlet("bulk", ring_bytes[1])?,
+    ])
+}
+
 fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
     let hook = program.needs.hook();
     if !missing.iter().any(|m| m.hook == hook) {
@@ -532,32 +572,19 @@ fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
     }
 }
 
-fn load(programs: &[&Program], ring_bytes: [u32; 2]) -> Result<Object, String> {
-    let mut builder = ObjectBuilder::default();
-    let mut open: OpenObject = builder
-        .open_memory(crate::OBJECT)
-        .map_err(|error| error.to_string())?;
+fn load(
+    programs: &[&Program],
+    which: &ObjectChoice,
+    ring_bytes: [u32; 2],
+) -> Result<Object, String> {
+    let mut open = which.open(ring_bytes)?;
     for mut program in open.progs_mut() {
         let wanted = programs.iter().any(|p| program.name() == p.name);
         program.set_autoload(wanted);
     }
-    let cpus = libbpf_rs::num_possible_cpus().map_err(|error| error.to_string())?;
-    for mut map in open.maps_mut() {
-        let entries = match map.name().to_str() {
-            Some("vital") => ring_bytes[0],
-            Some("bulk") => ring_bytes[1],
-            Some("buffers") => (cpus * BUFFERS_PER_CPU) as u32,
-            _ => continue,
-        };
-        map.set_max_entries(entries)
-            .map_err(|error| error.to_string())?;
-    }
     log::clear();
     open.load().map_err(|error| log::explain(&error))
 }
-
-/// See `bpf/record.h`.
-const BUFFERS_PER_CPU: usize = 3;
 
 fn ring_size(bytes: u32) -> u32 {
     bytes.clamp(256 << 10, 1 << 30).next_power_of_two()

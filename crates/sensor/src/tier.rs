@@ -108,8 +108,8 @@ fn lsm_is_active() -> bool {
     active.trim().split(',').any(|lsm| lsm == "bpf") && try_out("probe_lsm", false).is_ok()
 }
 
-/// Loads one program, and attaches it for a moment where that is asked for.
-fn try_out(program: &str, attach: bool) -> Result<(), String> {
+/// Loads one program of `probe.bpf.c`, and attaches it for a moment where that is asked for.
+pub(crate) fn try_out(program: &str, attach: bool) -> Result<(), String> {
     let mut builder = ObjectBuilder::default();
     let mut object = builder
         .open_memory(PROBES)

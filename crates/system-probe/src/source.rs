@@ -28,6 +28,7 @@ impl SensorSource {
                 .unwrap_or(1 << 30)
                 .min(1 << 30);
         }
+        options.ring_buffer = config.event_stream_use_ring_buffer;
         options.tier = match config.hook_tier {
             HookTier::Auto => None,
             HookTier::Lsm => Some(Tier::Lsm),
@@ -95,6 +96,8 @@ impl EventSource for SensorSource {
             "reader.dropped_parts".into(),
             report.dropped_parts.to_string(),
         );
+        details.insert("sensor.object".into(), report.object.object().into());
+        details.insert("sensor.transport".into(), report.object.transport().into());
         details.insert("bpf_lsm".into(), report.choice.bpf_lsm.to_string());
         for (name, gaps) in ["vital", "bulk"].iter().zip(report.gaps) {
             details.insert(format!("sequence_gaps.{name}"), gaps.to_string());
@@ -106,6 +109,13 @@ impl EventSource for SensorSource {
             lost: lost[index],
         };
         let mut warnings = Vec::new();
+        if let Some(reason) = &report.object.perf {
+            warnings.push(format!("records come through perf buffers: {reason}"));
+        } else if let Some(reason) = &report.object.legacy {
+            warnings.push(format!(
+                "the programs for kernels before 5.17 are used: {reason}"
+            ));
+        }
         if !self.filters {
             warnings.push("kernel filters are off by configuration: every event of a wanted type is evaluated".into());
         }

@@ -6,6 +6,13 @@
 #include "atalaya.h"
 
 /*
+ * The object is compiled twice out of the same sources: once for current kernels, once with LEGACY for those before 5.17. What differs is
+ * here, in record.h and in path.h, behind macros and small functions; no capture knows of it.
+ */
+#ifdef LEGACY
+#include "legacy.h"
+#else
+/*
  * bpf_rdonly_cast() (6.2) turns a pointer into one that is loaded from directly, which costs a sixth of a
  * bpf_probe_read_kernel(). Where it is missing the verifier drops the branch that uses it.
  */
@@ -21,10 +28,15 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 			bpf_core_read(&__v, sizeof(__v), &((type *)__p)->field);                        \
 		__v;                                                                                    \
 	})
+/* Calls `step(number, state)` up to `count` times, until it gives 1; gives the number of calls. `most` is the bound where the verifier wants a constant. */
+#define LOOP(count, most, step, state) bpf_loop(count, step, state, 0)
+#define STEP static
+#define SUBPROGRAM_ON_MEMORY __noinline
+#endif
 /*
  * A subprogram that the verifier checks once and on its own, instead of again at each call: what keeps the whole object at a few ten thousand
- * instructions to verify and not a million. The price: it takes numbers and memory only. So kernel objects travel as numbers, which LOAD()
- * takes as well, and pointers to our own memory must be checked for null.
+ * instructions to verify and not a million. The price: it takes numbers only (memory: since 5.13, see SUBPROGRAM_ON_MEMORY). So kernel
+ * objects travel as numbers, which LOAD() takes as well, and buffers as a `buffer_ref`.
  */
 #define SUBPROGRAM __noinline
 typedef u64 kptr;

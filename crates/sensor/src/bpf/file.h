@@ -70,8 +70,9 @@ static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 }
 
 /* The directory that the argument just put starts from: the root of an absolute path, which is not "/" in a chroot. */
-SUBPROGRAM int put_base_of(struct buffer *b, u16 tag, kptr task_, s32 dirfd)
+SUBPROGRAM int put_base_of(buffer_ref ref, u16 tag, kptr task_, s32 dirfd)
 {
+	struct buffer *b = buffer_of(ref);
 	struct task_struct *task = (void *)task_;
 	bool absolute = false;
 	u32 at;
@@ -100,7 +101,7 @@ SUBPROGRAM int put_base_of(struct buffer *b, u16 tag, kptr task_, s32 dirfd)
 
 static __always_inline void put_base(struct buffer *b, u16 tag, struct task_struct *task, s32 dirfd)
 {
-	put_base_of(b, tag, number_of(task), dirfd);
+	put_base_of(ref_of(b), tag, number_of(task), dirfd);
 }
 
 /* Sends an object of the call that the current task is in. */

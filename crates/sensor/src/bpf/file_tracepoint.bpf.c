@@ -50,7 +50,7 @@ static __always_inline void open_arguments(const struct call *args, struct call_
 		body->mode = 0;
 }
 
-SUBPROGRAM int exit_of_open(const struct call *call)
+SUBPROGRAM_ON_MEMORY int exit_of_open(const struct call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct filter *filter = get_filter(KIND_OPEN);
@@ -105,7 +105,7 @@ SUBPROGRAM int exit_of_open(const struct call *call)
 struct mount_search { struct dentry *dentry; struct mount *mnt; struct mnt_namespace *ns; struct mount *found; u32 skip; };
 
 struct ancestor_search { struct dentry *dentry, *root; bool found; };
-static long ancestor_step(u32 i, void *ctx)
+STEP long ancestor_step(u32 i, void *ctx)
 {
 	struct ancestor_search *s = ctx;
 	struct dentry *parent;
@@ -121,7 +121,7 @@ static long ancestor_step(u32 i, void *ctx)
 	return 0;
 }
 
-static long mount_step(u32 i, void *ctx)
+STEP long mount_step(u32 i, void *ctx)
 {
 	struct mount_search *s = ctx;
 	struct ancestor_search up;
@@ -132,7 +132,7 @@ static long mount_step(u32 i, void *ctx)
 		up.dentry = s->dentry;
 		up.root = LOAD(struct mount, s->mnt, mnt.mnt_root);
 		up.found = false;
-		bpf_loop(512, ancestor_step, &up, 0);
+		LOOP(512, 512, ancestor_step, &up);
 		if (up.found) {
 			if (!s->skip) {
 				s->found = s->mnt;
@@ -157,7 +157,7 @@ SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 		return 0;
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
 	s.mnt = LOAD(struct super_block, sb, s_mounts);
-	bpf_loop(256, mount_step, &s, 0);
+	LOOP(256, 256, mount_step, &s);
 	return s.found ? number_of(ADDR(struct mount, s.found, mnt)) : 0;
 }
 
@@ -286,7 +286,7 @@ int BPF_PROG(ctime_exchanged, struct inode *inode) { return inode_changed(inode)
 SEC("tp_btf/ctime_xchg_skip")
 int BPF_PROG(ctime_kept, struct inode *inode) { return inode_changed(inode); }
 
-SUBPROGRAM int exit_of_change(const struct call *call)
+SUBPROGRAM_ON_MEMORY int exit_of_change(const struct call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct filter *filter;

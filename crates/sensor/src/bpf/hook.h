@@ -48,13 +48,21 @@ static __always_inline struct pt_regs *user_regs(void)
 	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 }
 
+/* The end of every program that is not made by BPF_PROG or BPF_KPROBE. */
+#define ENDING(ctx, value)           \
+	({                           \
+		int __value = value; \
+		flush(ctx);          \
+		__value;             \
+	})
+
 /* System calls. CALL_EXIT once for each event; SYSCALL_EXIT for each of its calls by its 64-bit name, COMPAT_EXIT for those that 32-bit programs enter elsewhere. */
 #define CALL_EXIT(event, kind, body)                                                   \
 	SEC("tp_btf/sys_exit")                                                         \
 	int event##__exit(u64 *ctx)                                                    \
 	{                                                                              \
 		struct call call;                                                      \
-		return ended_call_of(&call, (void *)ctx[0], ctx[1], kind) ? body(&call) : 0; \
+		return ENDING(ctx, ended_call_of(&call, (void *)ctx[0], ctx[1], kind) ? body(&call) : 0); \
 	}
 
 #define EXIT_OF(event, kind, body, function)                                           \
@@ -62,13 +70,13 @@ static __always_inline struct pt_regs *user_regs(void)
 	int event##__fexit##function(u64 *ctx)                                         \
 	{                                                                              \
 		struct call call;                                                      \
-		return ended_call_of(&call, (void *)ctx[0], ctx[1], kind) ? body(&call) : 0; \
+		return ENDING(ctx, ended_call_of(&call, (void *)ctx[0], ctx[1], kind) ? body(&call) : 0); \
 	}                                                                              \
 	SEC("kretprobe/" #function)                                                    \
 	int event##__kret##function(struct pt_regs *ctx)                               \
 	{                                                                              \
 		struct call call;                                                      \
-		return ended_call_of(&call, user_regs(), PT_REGS_RC(ctx), kind) ? body(&call) : 0; \
+		return ENDING(ctx, ended_call_of(&call, user_regs(), PT_REGS_RC(ctx), kind) ? body(&call) : 0); \
 	}
 
 #define SYSCALL_EXIT(event, kind, body, name)          \
@@ -82,7 +90,7 @@ static __always_inline struct pt_regs *user_regs(void)
 	int event##__enter(u64 *ctx)                                           \
 	{                                                                      \
 		struct call call;                                              \
-		return call_of(&call, (void *)ctx[0], kind) ? body(&call) : 0; \
+		return ENDING(ctx, call_of(&call, (void *)ctx[0], kind) ? body(&call) : 0); \
 	}
 
 #define ENTRY_OF(event, kind, body, function)                                  \
@@ -90,13 +98,13 @@ static __always_inline struct pt_regs *user_regs(void)
 	int event##__fentry##function(u64 *ctx)                                \
 	{                                                                      \
 		struct call call;                                              \
-		return call_of(&call, (void *)ctx[0], kind) ? body(&call) : 0; \
+		return ENDING(ctx, call_of(&call, (void *)ctx[0], kind) ? body(&call) : 0); \
 	}                                                                      \
 	SEC("kprobe/" #function)                                               \
 	int event##__kprobe##function(struct pt_regs *ctx)                     \
 	{                                                                      \
 		struct call call;                                              \
-		return call_of(&call, user_regs(), kind) ? body(&call) : 0;    \
+		return ENDING(ctx, call_of(&call, user_regs(), kind) ? body(&call) : 0);    \
 	}
 
 #define SYSCALL_ENTRY(event, kind, body, name)          \
@@ -148,7 +156,7 @@ static __always_inline bool function_ends(struct pt_regs *ctx, u64 hook, u32 cou
 #define FUNCTION_EXIT_(event, function, hook, call, ...)                                       \
 	SEC("fexit/" #function)                                                                \
 	int BPF_PROG(event##__fexit_##function, ##__VA_ARGS__) { call; return 0; }             \
-	static __always_inline int BPF_PROG(event##_end_of_##function, ##__VA_ARGS__) { call; return 0; } \
+	static __always_inline int BPF_BODY(event##_end_of_##function, ##__VA_ARGS__) { call; return 0; } \
 	SEC("kprobe/" #function)                                                               \
 	int event##__kenter_##function(struct pt_regs *ctx) { return function_begins(ctx, hook); } \
 	SEC("kretprobe/" #function)                                                            \
@@ -157,7 +165,7 @@ static __always_inline bool function_ends(struct pt_regs *ctx, u64 hook, u32 cou
 		u64 values[6] = {};                                                            \
 		if (!function_ends(ctx, hook, ___bpf_narg(__VA_ARGS__) - 1, values))           \
 			return 0;                                                              \
-		return event##_end_of_##function(values);                                      \
+		return ENDING(ctx, event##_end_of_##function(values));                                      \
 	}
 
 /* A security hook: as an LSM program where BPF is an active LSM, else on the function that calls the LSMs. */

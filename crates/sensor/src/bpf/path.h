@@ -5,7 +5,11 @@
 #include "record.h"
 
 #define PATH_BUDGET 6144
+#ifdef LEGACY
+#define PATH_DEPTH 512
+#else
 #define PATH_DEPTH 1024
+#endif
 #define NAME_MAX_LEN 256
 
 static __always_inline struct mount *real_mount(struct vfsmount *mnt)
@@ -37,7 +41,7 @@ static __always_inline bool hangs_nowhere(struct mount *mnt)
 struct walk { struct buffer *b; };
 
 /* One step outwards. A mount's root is skipped: its name is that of the directory it is mounted on. */
-static long walk_step(u32 i, void *ctx)
+STEP long walk_step(u32 i, void *ctx)
 {
 	struct buffer *b = ((struct walk *)ctx)->b;
 	struct dentry *dentry = b->dentry, *parent;
@@ -79,8 +83,9 @@ static long walk_step(u32 i, void *ctx)
 }
 
 /* Appends a path section. */
-SUBPROGRAM int put_path_of(struct buffer *b, u16 tag, kptr dentry, kptr mnt)
+SUBPROGRAM int put_path_of(buffer_ref ref, u16 tag, kptr dentry, kptr mnt)
 {
+	struct buffer *b = buffer_of(ref);
 	struct walk w = { .b = b };
 	long steps;
 
@@ -91,7 +96,7 @@ SUBPROGRAM int put_path_of(struct buffer *b, u16 tag, kptr dentry, kptr mnt)
 	b->path_flags = 0;
 	b->dentry = (void *)dentry;
 	b->mnt = real_mount((void *)mnt);
-	steps = bpf_loop(PATH_DEPTH, walk_step, &w, 0);
+	steps = LOOP(PATH_DEPTH, PATH_DEPTH, walk_step, &w);
 	if (steps == PATH_DEPTH)
 		b->path_flags |= PATH_TRUNCATED;
 	section_end(b, b->path_flags);
@@ -100,12 +105,12 @@ SUBPROGRAM int put_path_of(struct buffer *b, u16 tag, kptr dentry, kptr mnt)
 
 static __always_inline void put_path(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
 {
-	put_path_of(b, tag, number_of(dentry), number_of(mnt));
+	put_path_of(ref_of(b), tag, number_of(dentry), number_of(mnt));
 }
 
 struct hash { struct buffer *b; u64 h; };
 
-static long hash_step(u32 i, void *ctx)
+STEP long hash_step(u32 i, void *ctx)
 {
 	struct hash *s = ctx;
 	u32 at = s->b->path_start + i * 8;
@@ -132,7 +137,7 @@ static __always_inline u64 path_hash(struct buffer *b, u32 *len)
 		return 0;
 	sec = (void *)&b->data[at];
 	*len = sec->len;
-	bpf_loop((*len + 7) / 8, hash_step, &s, 0);
+	LOOP((*len + 7) / 8, PATH_BUDGET / 8 + NAME_MAX_LEN / 8, hash_step, &s);
 	return s.h;
 }
 
@@ -163,8 +168,9 @@ static __always_inline void inode_times(struct inode *inode, u64 *mtime, u64 *ct
 }
 
 /* Appends what is known of an inode; `mnt` may be null. */
-SUBPROGRAM int put_inode_of(struct buffer *b, kptr inode_, kptr mnt)
+SUBPROGRAM int put_inode_of(buffer_ref ref, kptr inode_, kptr mnt)
 {
+	struct buffer *b = buffer_of(ref);
 	struct inode *inode = (void *)inode_;
 	struct super_block *sb;
 	struct file_info *f;
@@ -195,7 +201,7 @@ SUBPROGRAM int put_inode_of(struct buffer *b, kptr inode_, kptr mnt)
 
 static __always_inline void put_inode(struct buffer *b, struct inode *inode, struct vfsmount *mnt)
 {
-	put_inode_of(b, number_of(inode), number_of(mnt));
+	put_inode_of(ref_of(b), number_of(inode), number_of(mnt));
 }
 
 static __always_inline void put_file(struct buffer *b, u16 tag, struct dentry *dentry, struct vfsmount *mnt)
@@ -207,8 +213,9 @@ static __always_inline void put_file(struct buffer *b, u16 tag, struct dentry *d
 	put_path(b, tag, dentry, mnt);
 }
 
-SUBPROGRAM int put_string_of(struct buffer *b, u16 tag, u64 ptr, bool kernel)
+SUBPROGRAM int put_string_of(buffer_ref ref, u16 tag, u64 ptr, bool kernel)
 {
+	struct buffer *b = buffer_of(ref);
 	u16 flags = kernel ? STRING_KERNEL : 0;
 	u32 off;
 	long n;
@@ -235,7 +242,7 @@ SUBPROGRAM int put_string_of(struct buffer *b, u16 tag, u64 ptr, bool kernel)
 
 static __always_inline void put_string(struct buffer *b, u16 tag, const void *ptr, bool kernel)
 {
-	put_string_of(b, tag, number_of(ptr), kernel);
+	put_string_of(ref_of(b), tag, number_of(ptr), kernel);
 }
 
 /* Approving. */
@@ -317,7 +324,7 @@ static __always_inline bool is_below(u8 kind, const struct filter *filter, struc
 }
 
 /* Looks at one directory and goes to the next above, across mounts. */
-static long below_step(u32 i, void *ctx)
+STEP long below_step(u32 i, void *ctx)
 {
 	struct below *s = ctx;
 	struct dentry *parent;
@@ -349,7 +356,7 @@ static __always_inline bool approve_below(u8 kind, const struct filter *filter, 
 		return is_below(kind, filter, dir, open_flags); /* "/" */
 
 	struct below s = { .dentry = dir, .mnt = mnt, .filter = filter, .open_flags = open_flags, .kind = kind };
-	bpf_loop(64, below_step, &s, 0);
+	LOOP(64, 64, below_step, &s);
 	return s.found || !s.done; /* found, or deeper than we look */
 }
 
@@ -421,8 +428,9 @@ static __always_inline enum verdict approve(u32 kind, struct dentry *dentry, str
 }
 
 /* For APPROVE_IF_PATH, after put_path(). */
-SUBPROGRAM int approve_path(struct buffer *b, u32 kind, u32 open_flags)
+SUBPROGRAM int approve_path_of(buffer_ref ref, u32 kind, u32 open_flags)
 {
+	struct buffer *b = buffer_of(ref);
 	struct path_key key = { .kind = kind };
 	struct path_value *v;
 
@@ -431,4 +439,9 @@ SUBPROGRAM int approve_path(struct buffer *b, u32 kind, u32 open_flags)
 	key.hash = path_hash(b, &key.len);
 	v = bpf_map_lookup_elem(&paths, &key);
 	return v && (v->any_flags || (v->open_flags & open_flags));
+}
+
+static __always_inline bool approve_path(struct buffer *b, u32 kind, u32 open_flags)
+{
+	return approve_path_of(ref_of(b), kind, open_flags);
 }

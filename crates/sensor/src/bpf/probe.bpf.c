@@ -5,6 +5,22 @@
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(probe_tracepoint, struct task_struct *task) { return 0; }
 
+/* What the object for current kernels needs of them: the newest is bpf_loop() (5.17). */
+static u64 probe_number;
+
+static long probe_step(u32 i, void *state) { return 1; }
+
+__noinline int probe_memory(u64 *memory) { return memory ? *memory != 0 : 0; }
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(probe_current, struct task_struct *task)
+{
+	u64 memory = __sync_fetch_and_add(&probe_number, 1) + (u64)bpf_task_pt_regs(bpf_get_current_task_btf());
+
+	bpf_loop(1, probe_step, &memory, 0);
+	return probe_memory(&memory);
+}
+
 SEC("fentry/security_file_open")
 int BPF_PROG(probe_fentry, struct file *file) { return 0; }
 

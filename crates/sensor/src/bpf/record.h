@@ -3,7 +3,7 @@
  * Building a record: a buffer is taken, filled, sent, and given back.
  *
  * The buffers are shared by all programs of a CPU. Programs on trampolines may be preempted by another task's on the same CPU, and
- * interrupts may come between, so a buffer is taken by an atomic exchange; when all are taken the record is lost and counted.
+ * interrupts may come between, so a buffer is taken by an atomic operation; when all are taken the record is lost and counted.
  */
 #pragma once
 
@@ -11,12 +11,19 @@
 
 #define BUFFER_DATA (1 << 15)
 #define BUFFER_SLACK (1 << 13)
+#ifdef LEGACY
+#define BUFFERS_PER_CPU 6 /* with perf buffers they are held until the program ends */
+#else
 #define BUFFERS_PER_CPU 3
+#endif
 #define MAX_CPUS 512 /* before load; see the map */
 #define NO_BUFFER 0xffffffffu
 
 struct buffer {
-	u32 taken;
+	u32 taken; /* by how many, for those that try for it; one means: by its owner alone */
+	u32 index; /* its own key */
+	u32 outgoing; /* perf buffers: 1 + the ring that it waits for */
+	u32 flushing;
 	u32 off; /* end of what is written */
 	u32 section; /* where the section being written starts */
 	/* State of the walk in progress; kept here because the verifier follows map values more cheaply than the stack. */
@@ -30,6 +37,36 @@ struct buffer {
 /* max_entries is set to BUFFERS_PER_CPU for each possible CPU before load. */
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, BUFFERS_PER_CPU * MAX_CPUS); __type(key, u32); __type(value, struct buffer); } buffers SEC(".maps");
 
+/* How buffers are passed to subprograms. */
+#ifdef LEGACY
+typedef u32 buffer_ref;
+static __always_inline struct buffer *buffer_of(buffer_ref ref) { return bpf_map_lookup_elem(&buffers, &ref); }
+static __always_inline buffer_ref ref_of(struct buffer *b) { return b->index; }
+#else
+typedef struct buffer *buffer_ref;
+static __always_inline struct buffer *buffer_of(buffer_ref ref) { return ref; }
+static __always_inline buffer_ref ref_of(struct buffer *b) { return b; }
+#endif
+
+/*
+ * Takes a lock or leaves it; never waits. Everybody who tries adds one and looks: who sees one has it, and until he takes his one away all
+ * others see more and take theirs back. (An atomic addition alone has been there always; one that tells the old value, since 5.12.)
+ */
+static __always_inline bool try_lock(u32 *lock)
+{
+	__sync_fetch_and_add(lock, 1);
+	if (*(volatile u32 *)lock == 1)
+		return true;
+	__sync_fetch_and_add(lock, -1);
+	return false;
+}
+
+static __always_inline void unlock(u32 *lock)
+{
+	barrier(); /* the compiler must not move the last writes past it */
+	__sync_fetch_and_add(lock, -1);
+}
+
 static __always_inline struct buffer *buffer_take(u32 *index)
 {
 	u32 first = bpf_get_smp_processor_id() * BUFFERS_PER_CPU;
@@ -37,8 +74,9 @@ static __always_inline struct buffer *buffer_take(u32 *index)
 	for (u32 i = 0; i < BUFFERS_PER_CPU; i++) {
 		u32 key = first + i;
 		struct buffer *b = bpf_map_lookup_elem(&buffers, &key);
-		if (b && __sync_val_compare_and_swap(&b->taken, 0, 1) == 0) {
+		if (b && try_lock(&b->taken)) {
 			b->off = sizeof(struct record_header);
+			b->index = key;
 			*index = key;
 			return b;
 		}
@@ -48,8 +86,7 @@ static __always_inline struct buffer *buffer_take(u32 *index)
 
 static __always_inline void buffer_release(struct buffer *b)
 {
-	/* An exchange and not a store: the compiler must not move the last writes past it. */
-	__sync_lock_test_and_set(&b->taken, 0);
+	unlock(&b->taken);
 }
 
 /* `len` bytes at the end of the record, or null when it is full. */
@@ -173,12 +210,43 @@ static __always_inline struct buffer *record_begin(u16 kind, u16 flags, struct t
 	return bpf_map_lookup_elem(&buffers, &index);
 }
 
-/* Puts the record into its ring and gives the buffer back. Readers wake by timer, never by us: a wake-up costs more than a record. */
-SUBPROGRAM int send(struct buffer *b, u32 ring)
+/* The next number of a ring on this CPU. */
+static __always_inline u64 next_number(u32 ring)
 {
+	u64 *seq = bpf_map_lookup_elem(&seqs, &ring);
+
+	if (!seq)
+		return 0;
+#ifdef LEGACY
+	/*
+	 * Two that interrupt each other here may get the same number, but each adds one: the highest number is how many there were, and that is
+	 * what losses are told by.
+	 */
+	__sync_fetch_and_add(seq, 1);
+	return *(volatile u64 *)seq;
+#else
+	/* Atomic: a program on a trampoline may be preempted between its load and its store. */
+	return __sync_fetch_and_add(seq, 1) + 1;
+#endif
+}
+
+static __always_inline void sent(struct buffer *b, long err)
+{
+	struct record_header *h = (void *)b->data;
+
+	if (err)
+		count_loss(h->cgroup_id, h->kind);
+	else
+		count(h->kind, COUNTER_SENT);
+	buffer_release(b);
+}
+
+/* Puts the record into its ring and gives the buffer back. Readers wake by timer, never by us: a wake-up costs more than a record. */
+SUBPROGRAM int send_buffer(buffer_ref ref, u32 ring)
+{
+	struct buffer *b = buffer_of(ref);
 	struct record_header *h;
 	u32 len;
-	u64 *seq = bpf_map_lookup_elem(&seqs, &ring);
 	long err;
 
 	if (!b)
@@ -187,9 +255,14 @@ SUBPROGRAM int send(struct buffer *b, u32 ring)
 	len = b->off;
 	h->cpu = bpf_get_smp_processor_id();
 	h->ring = ring;
-	/* Atomic: a program on a trampoline may be preempted between its load and its store. */
-	h->seq = seq ? __sync_fetch_and_add(seq, 1) + 1 : 0;
+	h->seq = next_number(ring);
 	h->size = len;
+#ifdef LEGACY
+	if (use_perf) { /* it goes when the program ends: see flush() */
+		b->outgoing = ring + 1;
+		return 0;
+	}
+#endif
 	barrier_var(len);
 	if (len > BUFFER_DATA + BUFFER_SLACK)
 		err = -1;
@@ -197,13 +270,88 @@ SUBPROGRAM int send(struct buffer *b, u32 ring)
 		err = bpf_ringbuf_output(&vital, b->data, len, BPF_RB_NO_WAKEUP);
 	else
 		err = bpf_ringbuf_output(&bulk, b->data, len, BPF_RB_NO_WAKEUP);
-	if (err)
-		count_loss(h->cgroup_id, h->kind);
-	else
-		count(h->kind, COUNTER_SENT);
-	buffer_release(b);
+	sent(b, err);
 	return 0;
 }
+
+static __always_inline int send(struct buffer *b, u32 ring)
+{
+	return send_buffer(ref_of(b), ring);
+}
+
+#ifdef LEGACY
+/*
+ * A perf buffer takes records only together with the context that the program was called with, and subprograms cannot pass that on. So a
+ * record that is sent waits in its buffer until the program is about to end: each program ends here, see BPF_PROG and BPF_KPROBE below.
+ */
+static __always_inline void flush(void *ctx)
+{
+	u32 first = bpf_get_smp_processor_id() * BUFFERS_PER_CPU;
+
+	if (!use_perf)
+		return;
+	for (u32 i = 0; i < BUFFERS_PER_CPU; i++) {
+		u32 key = first + i, len, outgoing;
+		struct buffer *b = bpf_map_lookup_elem(&buffers, &key);
+		long err = -1;
+
+		/* A program that has interrupted another may find that one's records here: it sends them, and the other finds them gone. */
+		if (!b || !b->outgoing || !try_lock(&b->flushing))
+			continue;
+		outgoing = b->outgoing;
+		len = b->off;
+		barrier_var(len);
+		if (len > 0 && len <= BUFFER_DATA + BUFFER_SLACK) {
+			if (outgoing == RING_VITAL + 1)
+				err = bpf_perf_event_output(ctx, &vital, BPF_F_CURRENT_CPU, b->data, len);
+			else if (outgoing == RING_BULK + 1)
+				err = bpf_perf_event_output(ctx, &bulk, BPF_F_CURRENT_CPU, b->data, len);
+		}
+		b->outgoing = 0;
+		unlock(&b->flushing);
+		if (outgoing)
+			sent(b, err);
+	}
+}
+
+#define UNPACKED(name, end, args...)                                                 \
+name(unsigned long long *ctx);                                                       \
+static __always_inline __typeof__(name(0)) ____##name(unsigned long long *ctx, ##args); \
+__typeof__(name(0)) name(unsigned long long *ctx)                                    \
+{                                                                                    \
+	_Pragma("GCC diagnostic push")                                               \
+	_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                       \
+	__typeof__(name(0)) __ret = ____##name(___bpf_ctx_cast(args));               \
+	_Pragma("GCC diagnostic pop")                                                \
+	end;                                                                         \
+	return __ret;                                                                \
+}                                                                                    \
+static __always_inline __typeof__(name(0)) ____##name(unsigned long long *ctx, ##args)
+
+/* libbpf's macro, with the flush at the end. */
+#undef BPF_PROG
+#define BPF_PROG(name, args...) UNPACKED(name, flush(ctx), ##args)
+/* The same for what is no program but called by one. */
+#define BPF_BODY(name, args...) UNPACKED(name, , ##args)
+
+#undef BPF_KPROBE
+#define BPF_KPROBE(name, args...)                                                    \
+name(struct pt_regs *ctx);                                                           \
+static __always_inline __typeof__(name(0)) ____##name(struct pt_regs *ctx, ##args);  \
+__typeof__(name(0)) name(struct pt_regs *ctx)                                        \
+{                                                                                    \
+	_Pragma("GCC diagnostic push")                                               \
+	_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                       \
+	__typeof__(name(0)) __ret = ____##name(___bpf_kprobe_args(args));            \
+	_Pragma("GCC diagnostic pop")                                                \
+	flush(ctx);                                                                  \
+	return __ret;                                                                \
+}                                                                                    \
+static __always_inline __typeof__(name(0)) ____##name(struct pt_regs *ctx, ##args)
+#else
+static __always_inline void flush(void *ctx) {}
+#define BPF_BODY BPF_PROG
+#endif
 
 /* Starts a section; `section_end()` writes its length and pads the record. */
 static __always_inline void section_begin(struct buffer *b, u16 tag)
