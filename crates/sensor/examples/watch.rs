@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut sensor = Sensor::open(&Options {
         tier,
+        ring_buffer: std::env::var_os("WATCH_PERF").is_none(),
         ..Options::default()
     })?;
     eprintln!(

@@ -28,7 +28,7 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 			bpf_core_read(&__v, sizeof(__v), &((type *)__p)->field);                        \
 		__v;                                                                                    \
 	})
-/* Calls `step(number, state)` up to `count` times, until it gives 1; gives the number of calls. `most` is the bound where the verifier wants a constant. */
+/* Calls `step(number, state)` up to `count` times, until it gives 1; gives the number of calls. `most` is what kernels get whose verifier follows each. */
 #define LOOP(count, most, step, state) bpf_loop(count, step, state, 0)
 #define STEP static
 #define SUBPROGRAM_ON_MEMORY __noinline

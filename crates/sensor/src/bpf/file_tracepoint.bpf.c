@@ -132,7 +132,7 @@ STEP long mount_step(u32 i, void *ctx)
 		up.dentry = s->dentry;
 		up.root = LOAD(struct mount, s->mnt, mnt.mnt_root);
 		up.found = false;
-		LOOP(512, 512, ancestor_step, &up);
+		LOOP(512, 48, ancestor_step, &up);
 		if (up.found) {
 			if (!s->skip) {
 				s->found = s->mnt;
@@ -157,7 +157,7 @@ SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 		return 0;
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
 	s.mnt = LOAD(struct super_block, sb, s_mounts);
-	LOOP(256, 256, mount_step, &s);
+	LOOP(256, 16, mount_step, &s);
 	return s.found ? number_of(ADDR(struct mount, s.found, mnt)) : 0;
 }
 

@@ -15,8 +15,11 @@ __noinline int probe_memory(u64 *memory) { return memory ? *memory != 0 : 0; }
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(probe_current, struct task_struct *task)
 {
-	u64 memory = __sync_fetch_and_add(&probe_number, 1) + (u64)bpf_task_pt_regs(bpf_get_current_task_btf());
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	u64 memory = __sync_fetch_and_add(&probe_number, 1);
 
+	if (!regs)
+		return 0;
 	bpf_loop(1, probe_step, &memory, 0);
 	return probe_memory(&memory);
 }

@@ -30,5 +30,6 @@ mod snapshot;
 mod socket;
 mod start;
 mod stop;
+mod transport;
 mod uring;
 mod variables;
