@@ -32,6 +32,7 @@ fn main() {
         ("probe", "probe", None),
         ("layout", "layout", None),
         ("tasks", "tasks", None),
+        ("tasks_legacy", "tasks", Some("-DLEGACY")),
     ] {
         let headers = out.display().to_string();
         let out = out.join(format!("{object}.bpf.o"));

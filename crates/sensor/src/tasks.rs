@@ -9,12 +9,14 @@ use crate::decode::{Part, decode};
 use crate::error::{Context, Error};
 use crate::log;
 
-static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tasks.bpf.o"));
+/// The iterator, for current kernels and for those before 5.17; see `base.h`.
+static CURRENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tasks.bpf.o"));
+static LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tasks_legacy.bpf.o"));
 
 /// What the iterator uses of the maps that the headers declare.
 const MAPS: [&str; 3] = ["buffers", "counts", "losses"];
-/// Buffers of which one is taken at a time, on whatever CPU.
-const BUFFERS_PER_CPU: usize = 3;
+/// Buffers of which one is taken at a time, on whatever CPU. In the object for old kernels each CPU has more.
+const BUFFERS_PER_CPU: usize = 6;
 /// The kernel fills a page or more at a time.
 const CHUNK: usize = 64 << 10;
 /// More than this of one pass is not read: a hundred thousand processes and more.
@@ -32,10 +34,14 @@ impl Tasks {
     /// Loads the iterator. Takes a tenth of a second, most of it for the kernel's type information.
     pub fn open() -> Result<Self, Error> {
         log::install();
+        Self::open_object(CURRENT).or_else(|_| Self::open_object(LEGACY))
+    }
+
+    fn open_object(object: &[u8]) -> Result<Self, Error> {
         log::clear();
         let mut builder = ObjectBuilder::default();
         let mut open = builder
-            .open_memory(OBJECT)
+            .open_memory(object)
             .context(|| "open the iterator over processes".into())?;
         let cpus = libbpf_rs::num_possible_cpus().context(|| "count CPUs".into())?;
         for mut map in open.maps_mut() {

@@ -61,7 +61,7 @@ static __always_inline void fill_namespaces(struct namespaces *out, struct task_
 
 struct cgroup_walk { struct buffer *b; struct kernfs_node *kn; };
 
-static long cgroup_step(u32 i, void *ctx)
+STEP long cgroup_step(u32 i, void *ctx)
 {
 	struct cgroup_walk *s = ctx;
 	struct kernfs_node *parent, *kn = s->kn;
@@ -88,15 +88,16 @@ static long cgroup_step(u32 i, void *ctx)
 }
 
 /* One path. */
-SUBPROGRAM int put_cgroup_path(struct buffer *b, u32 tag, kptr cgroup)
+SUBPROGRAM int put_cgroup_path(buffer_ref ref, u32 tag, kptr cgroup)
 {
+	struct buffer *b = buffer_of(ref);
 	struct cgroup_walk s = { .b = b };
 
 	if (!b)
 		return 0;
 	section_begin(b, tag);
 	s.kn = LOAD(struct cgroup, cgroup, kn);
-	bpf_loop(32, cgroup_step, &s, 0);
+	LOOP(32, 32, cgroup_step, &s);
 	section_end(b, 0);
 	return 0;
 }
@@ -112,7 +113,7 @@ static __always_inline void put_cgroup(struct buffer *b, struct task_struct *tas
 	struct cgroup_subsys_state *state = 0;
 	struct cgroup *v1;
 
-	put_cgroup_path(b, SECTION_CGROUP, number_of(unified));
+	put_cgroup_path(ref_of(b), SECTION_CGROUP, number_of(unified));
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
 		return;
 	bpf_probe_read_kernel(&state, sizeof(state),
@@ -122,7 +123,7 @@ static __always_inline void put_cgroup(struct buffer *b, struct task_struct *tas
 		return;
 	v1 = LOAD(struct cgroup_subsys_state, state, cgroup);
 	if (number_of(LOAD(struct cgroup, v1, root)) != number_of(LOAD(struct cgroup, unified, root)))
-		put_cgroup_path(b, SECTION_CGROUP_V1, number_of(v1));
+		put_cgroup_path(ref_of(b), SECTION_CGROUP_V1, number_of(v1));
 }
 
 /* The session's number in the initial pid namespace. */
