@@ -8,11 +8,12 @@ mod image;
 mod job;
 mod kernel;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::matrix::{self, Column};
 use crate::report::Report;
@@ -243,7 +244,7 @@ pub(crate) fn prepare(job: &Job) -> Result<boot::Machine> {
         bail!("not installed: {}", missing.join(", "));
     }
     let cache = cache()?;
-    let kernel = kernel::get(&cache, job.series)?;
+    let kernel = kernel(&cache, job.series)?;
     let root = image::root(&cache)?;
     let initrd = image::initrd(&cache, &kernel)?;
     Ok(boot::Machine {
@@ -252,6 +253,23 @@ pub(crate) fn prepare(job: &Job) -> Result<boot::Machine> {
         initrd,
         root,
         scratch: cache,
+    })
+}
+
+/// A kernel that could not be had is not asked for again: a mirror out of reach takes its time to say no.
+fn kernel(cache: &Path, series: &'static str) -> Result<kernel::Kernel> {
+    static REFUSED: Mutex<BTreeMap<&'static str, String>> = Mutex::new(BTreeMap::new());
+    if let Ok(known) = REFUSED.lock()
+        && let Some(why) = known.get(series)
+    {
+        return Err(anyhow!(why.clone()));
+    }
+    kernel::get(cache, series).map_err(|error| {
+        let why = format!("{error:#}");
+        if let Ok(mut known) = REFUSED.lock() {
+            known.insert(series, why.clone());
+        }
+        anyhow!(why)
     })
 }
 
