@@ -343,7 +343,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A socket was given an address of its own.",
         "bind.addr.port < 1024 && process.uid != 0",
     ),
-    declared::<ConnectEvent>(
+    captured::<ConnectEvent>(
+        CaptureKind::Connect,
         "connect",
         Category::Network,
         "7.60",

@@ -111,7 +111,15 @@ const FILES: &[CaptureKind] = &[
     CaptureKind::Setxattr,
     CaptureKind::Removexattr,
 ];
-const URING: &[CaptureKind] = &[Open, Unlink, Rmdir, Mkdir, Rename, Link];
+const URING: &[CaptureKind] = &[
+    Open,
+    Unlink,
+    Rmdir,
+    Mkdir,
+    Rename,
+    Link,
+    CaptureKind::Connect,
+];
 /// The programs on all system calls, and the maps through which they jump to those of a kind.
 const EXITS: &str = "exits";
 const ENTRIES: &str = "entries";

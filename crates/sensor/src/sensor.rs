@@ -20,7 +20,7 @@ use crate::object::ObjectChoice;
 use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Place, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
-use crate::syscalls;
+use crate::syscalls::{self, SOCKET_CALLS, Syscall};
 use crate::tier::{self, Choice, Tier};
 
 /// The comm that asks for a heartbeat starts with this.
@@ -426,10 +426,11 @@ impl Sensor {
 
     /// The table that says in one load whether a system call is of interest.
     fn update_syscalls(&self, new: &FilterMaps) -> Result<(), Error> {
-        let wanted = |kind: CaptureKind| {
-            new.filters.contains_key(&(kind as u32))
-                || kind == CaptureKind::Unlink
-                    && new.filters.contains_key(&(CaptureKind::Rmdir as u32))
+        let has = |kind: &CaptureKind| new.filters.contains_key(&(*kind as u32));
+        let wanted = |call: &Syscall| {
+            has(&call.kind)
+                || call.kind == CaptureKind::Unlink && has(&CaptureKind::Rmdir)
+                || call.is_socketcall() && SOCKET_CALLS.iter().any(has)
         };
         let mut table: BTreeMap<u32, SyscallShape> = BTreeMap::new();
         let empty = SyscallShape {
@@ -440,13 +441,13 @@ impl Sensor {
         };
         for call in syscalls::NATIVE {
             let entry = table.entry(call.number).or_insert(empty);
-            if wanted(call.kind) {
+            if wanted(call) {
                 (entry.native, entry.native_kind) = (call.shape, call.kind as u8);
             }
         }
         for call in syscalls::COMPAT {
             let entry = table.entry(call.number).or_insert(empty);
-            if wanted(call.kind) {
+            if wanted(call) {
                 (entry.compat, entry.compat_kind) = (call.shape, call.kind as u8);
             }
         }

@@ -13,4 +13,20 @@ pub(crate) struct Syscall {
     pub(crate) kind: CaptureKind,
 }
 
+/// The kinds of calls that socketcall(2) makes, the i386 call that is all calls of sockets in one. It is sent as a connect and told apart
+/// by its first argument.
+pub(crate) const SOCKET_CALLS: &[CaptureKind] = &[
+    CaptureKind::Accept,
+    CaptureKind::Bind,
+    CaptureKind::Connect,
+    CaptureKind::Setsockopt,
+    CaptureKind::Socket,
+];
+
+impl Syscall {
+    pub(crate) fn is_socketcall(&self) -> bool {
+        self.kind == CaptureKind::Connect && self.number == 102
+    }
+}
+
 include!(concat!(env!("OUT_DIR"), "/syscalls.rs"));

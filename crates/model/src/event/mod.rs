@@ -4,6 +4,7 @@
 //! ([`EVENT_TYPES`](crate::EVENT_TYPES)). To capture one more: a [`CaptureKind`] in its line of the list, and the struct's
 //! [`EventBody`](crate::record::EventBody), which says what the event is made of and how it is told.
 
+mod address;
 mod attributes;
 mod credentials;
 mod file;
@@ -170,7 +171,7 @@ event_data! {
 }
 
 /// How the bodies of events lie in memory, to be held against the C side.
-pub const MIRRORS: &[Mirror] = &[credentials::PrctlBody::MIRROR];
+pub const MIRRORS: &[Mirror] = &[address::AddressBody::MIRROR, credentials::PrctlBody::MIRROR];
 
 impl Event {
     /// An event that was seen to happen.

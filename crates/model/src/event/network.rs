@@ -1,13 +1,15 @@
 //! Events of sockets.
 
 use atalaya_model_derive::Fields;
-
-use crate::record::EventBody;
 use atalaya_secl::root_domain;
 use ipnet::IpNet;
 
+use super::address::{AddressBody, told};
+use crate::constants::name_of;
 use crate::fields::Cx;
 use crate::file::length;
+use crate::json::Details;
+use crate::record::{EventBody, EventRecord};
 
 /// The address of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Fields)]
@@ -86,6 +88,8 @@ pub struct ConnectEvent {
     /// The protocol of the socket.
     #[field(constants = "L4 protocols")]
     pub protocol: u16,
+    /// Whether the address is what its caller's memory held after the call, which another thread may have changed meanwhile.
+    pub of_caller: bool,
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
@@ -345,6 +349,34 @@ pub struct Traffic {
 
 impl EventBody for AcceptEvent {}
 impl EventBody for BindEvent {}
-impl EventBody for ConnectEvent {}
+impl EventBody for ConnectEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: AddressBody = record.body()?;
+        Some(Self {
+            addr: PeerAddress {
+                address: body.address(),
+                hostnames: Vec::new(),
+            },
+            protocol: body.protocol,
+            of_caller: body.is_of_caller(),
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.section(
+            "connect",
+            serde_json::json!({
+                "addr": told(&self.addr.address),
+                "hostnames": self.addr.hostnames,
+                "protocol": name_of("L4 protocols", self.protocol.into()),
+            }),
+        );
+    }
+}
 impl EventBody for SetsockoptEvent {}
 impl EventBody for SocketEvent {}

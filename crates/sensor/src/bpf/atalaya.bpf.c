@@ -2,6 +2,7 @@
 /* The sensor's one object. Which of its programs are loaded is decided at start and at each reload; the rest cost nothing. */
 #include "process.bpf.c"
 #include "file_tracepoint.bpf.c"
+#include "network.bpf.c"
 #include "file_uring.bpf.c"
 #include "file_lsm.bpf.c"
 #include "credentials.bpf.c"

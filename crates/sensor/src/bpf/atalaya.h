@@ -147,6 +147,16 @@ struct call_body {
 /* How the record of an event begins. `size` bytes of the kind's own struct follow, then sections. */
 struct event_head { __s64 retval; __u32 size; __u32 reserved; };
 
+/* Where the address of a socket's call was read. */
+enum address_origin {
+	ADDRESS_NONE = 0,
+	ADDRESS_KERNEL = 1, /* the kernel's copy of the argument */
+	ADDRESS_SOCKET = 2, /* the socket, after the call */
+	ADDRESS_CALLER = 3, /* the caller's memory, after the call: another thread may have changed it */
+};
+/* accept, bind, connect. The address as in a struct sockaddr: the family, then what the family makes of it. */
+struct address_body { __u16 protocol; __u8 origin; __u8 len; __u8 address[28]; } __attribute__((aligned(4)));
+
 struct prctl_body { __u32 option; __u32 reserved; };
 
 /* What an object record says its file is in the call. */

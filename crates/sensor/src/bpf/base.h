@@ -99,6 +99,15 @@ static __always_inline void count(u32 kind, u32 counter)
 		c->n[counter]++;
 }
 
+#define EINPROGRESS 115
+#define ERESTARTSYS 512
+
+/* A connect that goes on without its caller: the socket does not block, or a signal came between. */
+static __always_inline bool goes_on(u32 kind, long ret)
+{
+	return kind == KIND_CONNECT && (ret == -EINPROGRESS || ret == -ERESTARTSYS);
+}
+
 /* Whether a call with this result is an event at all. */
 static __always_inline bool wanted_result(const struct settings *s, long ret)
 {

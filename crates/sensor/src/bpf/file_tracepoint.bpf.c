@@ -372,7 +372,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 	if (!s || own_task(s))
 		return 0;
 	call.ret = ret;
-	if (!wanted_result(s, ret)) {
+	if (!wanted_result(s, ret) && !goes_on(call.kind, ret)) {
 		u64 id = bpf_get_current_pid_tgid();
 		if (call.kind > KIND_OPEN)
 			bpf_map_delete_elem(&pending, &id);

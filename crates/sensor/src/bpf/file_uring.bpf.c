@@ -18,7 +18,7 @@ static __always_inline u32 uring_kind(void *req, u8 opcode)
 	case IO_MKDIRAT: return KIND_MKDIR;
 	case IO_LINKAT: return KIND_LINK;
 	}
-	return 0;
+	return socket_operation(opcode);
 }
 
 static __always_inline bool uring_wanted(void *req, u32 *kind)
@@ -56,6 +56,8 @@ SUBPROGRAM int submitted(kptr req_)
 
 	if (!uring_wanted(req, &kind))
 		return 0;
+	if (is_socket_call(kind))
+		return request_begins(req, kind, LOAD(struct io_kiocb, req, flags) & (1u << REQ_F_CQE_SKIP_BIT));
 	b = record_begin(KIND_URING, HEADER_ASYNC, task);
 	if (!b)
 		return 0;
@@ -129,7 +131,11 @@ SUBPROGRAM int completed(kptr req_, s64 res)
 	struct file *file;
 	u32 kind;
 
-	if (!uring_wanted(req, &kind) || !s || !wanted_result(s, res))
+	if (!uring_wanted(req, &kind) || !s)
+		return 0;
+	if (is_socket_call(kind))
+		return request_ended(req, res, kind);
+	if (!wanted_result(s, res))
 		return 0;
 	b = call_begin(kind, HEADER_ASYNC, task, &body);
 	if (!b)

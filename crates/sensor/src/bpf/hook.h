@@ -37,7 +37,7 @@ static __always_inline bool ended_call_of(struct call *call, struct pt_regs *reg
 {
 	struct settings *s = get_settings();
 
-	if (!s || !wanted_result(s, ret) || !call_of(call, regs, kind))
+	if (!s || !(wanted_result(s, ret) || goes_on(kind, ret)) || !call_of(call, regs, kind))
 		return false;
 	call->ret = ret;
 	return true;

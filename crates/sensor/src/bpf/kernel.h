@@ -115,7 +115,20 @@ struct file {
 	struct inode *f_inode;
 	u32 f_mode;
 	u32 f_flags;
+	void *private_data;
 };
+
+struct in6_addr { u32 in6_u[4]; };
+struct sock_common {
+	__be32 skc_daddr;
+	__be16 skc_dport;
+	u16 skc_num; /* the local port, of this machine's byte order */
+	u16 skc_family;
+	struct in6_addr skc_v6_daddr;
+};
+struct sock { struct sock_common __sk_common; u16 sk_type, sk_protocol; };
+struct socket { struct sock *sk; };
+struct sockaddr;
 struct filename { const char *name; const char *uptr; /* not in 7.x */ };
 struct open_flags { int open_flag; u16 mode; };
 
@@ -195,9 +208,11 @@ struct linux_binprm { struct file *file; const char *filename; const char *inter
 /* io_uring: the part of a request that its operation owns starts at the request itself. */
 struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
 struct io_uring_task { struct task_struct *task; };
-struct io_kiocb { u8 opcode; u64 flags; struct io_uring_task *tctx; };
+struct io_cqe { s32 res; };
+struct io_kiocb { u8 opcode; u64 flags; struct io_uring_task *tctx; struct file *file; struct io_cqe cqe; /* since 5.19 */ };
 struct io_kiocb___task { struct task_struct *task; };
 struct io_kiocb___flags32 { u32 flags; };
+struct io_connect { void *addr; int addr_len; };
 struct open_how { u64 flags, mode, resolve; };
 struct io_open { int dfd; u32 file_slot; struct filename *filename; struct open_how how; };
 struct io_unlink { int dfd; int flags; struct filename *filename; };

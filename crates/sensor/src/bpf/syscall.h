@@ -6,7 +6,7 @@
 #include "shapes.h" /* enum shape: where the arguments of a system call are; made of syscalls.tbl */
 
 #define AT_REMOVEDIR 0x200
-#define SYSCALLS 512
+#define SYSCALLS 576 /* x32 has some of its own above 512 */
 #define TS_COMPAT 0x0002
 
 /* Two tables in one: the low half for 64-bit calls, the high half for those of the 32-bit entry. Filled by user space. */
@@ -46,10 +46,22 @@ static __always_inline bool is_compat(struct task_struct *task)
 	return LOAD(struct task_struct, task, thread_info.status) & TS_COMPAT;
 }
 
+static __always_inline u8 socketcall_kind(u32 number)
+{
+	switch (number) {
+	case 1: return KIND_SOCKET;
+	case 2: return KIND_BIND;
+	case 3: return KIND_CONNECT;
+	case 5: case 18: return KIND_ACCEPT;
+	case 14: return KIND_SETSOCKOPT;
+	}
+	return 0;
+}
+
 /* The kind of call that `regs` belong to if a rule wants it, and where its arguments are. */
 static __always_inline u8 wanted_call(struct pt_regs *regs, u8 *shape, bool *compat)
 {
-	/* The x32 bit is dropped: its numbers below 512 are the native ones. */
+	/* The x32 bit is dropped: its numbers below 512 are the native ones, and those above belong to no other. */
 	u32 nr = (u32)LOAD(struct pt_regs, regs, orig_ax) & ~0x40000000u;
 	struct syscall_shape *s;
 
@@ -64,6 +76,8 @@ static __always_inline u8 wanted_call(struct pt_regs *regs, u8 *shape, bool *com
 		return 0;
 	if (*shape == SHAPE_UNLINKAT) /* one call, two events; the third argument is in edx either way */
 		return LOAD(struct pt_regs, regs, dx) & AT_REMOVEDIR ? KIND_RMDIR : KIND_UNLINK;
+	if (*shape == SHAPE_SOCKETCALL)
+		return socketcall_kind(LOAD(struct pt_regs, regs, bx));
 	return *compat ? s->compat_kind : s->native_kind;
 }
 

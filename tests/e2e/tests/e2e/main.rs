@@ -19,6 +19,7 @@ mod lineage;
 mod losses;
 mod matrix;
 mod names;
+mod network;
 mod policy;
 mod process_calls;
 mod reference;

@@ -44,6 +44,11 @@ pub(crate) fn call(number: i64, words: &[&str]) -> i64 {
             _ => panic!("not an argument: {word}"),
         };
     }
+    enter(number, values)
+}
+
+/// The call itself, with the values as they are.
+pub(crate) fn enter(number: i64, values: [u64; 5]) -> i64 {
     let [a, b, c, d, e] = values;
     let result: u64;
     // SAFETY: the convention of the i386 entry; rbx is LLVM's own and so is saved by hand, r8 to r11 are lost.

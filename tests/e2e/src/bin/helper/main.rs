@@ -9,6 +9,7 @@
 //! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...
 //! e2e-helper thread-exec PROGRAM ARG...    runs a program from a thread that is not the first
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
+//! e2e-helper net STEP...              calls of sockets in a network of its own: see `network.rs`; prints all results
 //! e2e-helper exit CODE | signal NUMBER    ends so
 //! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
 //! ```
@@ -21,6 +22,7 @@
 
 mod arguments;
 mod compat;
+mod network;
 mod programs;
 mod uring;
 
@@ -31,6 +33,10 @@ use arguments::Arguments;
 fn main() {
     let all: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = all.iter().skip(1).map(String::as_str).collect();
+    if let ["net", steps @ ..] = words.as_slice() {
+        println!("{}", network::run(steps));
+        return;
+    }
     let result = match words.as_slice() {
         ["sys", number, rest @ ..] => system_call(number_of(number), &Arguments::parse(rest)),
         ["int80", number, rest @ ..] => compat::call(number_of(number), rest),

@@ -49,17 +49,17 @@ struct CqOffsets {
 /// `struct io_uring_sqe`, the parts that path operations use.
 #[repr(C)]
 #[derive(Default)]
-struct Entry {
-    opcode: u8,
-    flags: u8,
-    ioprio: u16,
-    fd: i32,
-    off: u64,
-    addr: u64,
-    len: u32,
-    op_flags: u32,
-    user_data: u64,
-    rest: [u64; 3],
+pub(crate) struct Entry {
+    pub(crate) opcode: u8,
+    pub(crate) flags: u8,
+    pub(crate) ioprio: u16,
+    pub(crate) fd: i32,
+    pub(crate) off: u64,
+    pub(crate) addr: u64,
+    pub(crate) len: u32,
+    pub(crate) op_flags: u32,
+    pub(crate) user_data: u64,
+    pub(crate) rest: [u64; 3],
 }
 
 #[repr(C)]
@@ -73,11 +73,25 @@ const OFF_SQ_RING: i64 = 0;
 const OFF_CQ_RING: i64 = 0x0800_0000;
 const OFF_SQES: i64 = 0x1000_0000;
 const ENTER_GETEVENTS: i64 = 1;
-const SQE_ASYNC: u8 = 1 << 4;
+pub(crate) const SQE_ASYNC: u8 = 1 << 4;
 
 /// One operation; arguments are fd, addr, off, len, flags.
 pub(crate) fn call(opcode: i64, arguments: &Arguments, async_worker: bool) -> i64 {
     let [fd, addr, off, len, op_flags, _] = arguments.values;
+    submit(Entry {
+        opcode: u8::try_from(opcode).expect("an opcode"),
+        flags: if async_worker { SQE_ASYNC } else { 0 },
+        fd: fd as i32,
+        off: off as u64,
+        addr: addr as u64,
+        len: len as u32,
+        op_flags: op_flags as u32,
+        ..Entry::default()
+    })
+}
+
+/// Submits one entry to a new ring and waits for its completion.
+pub(crate) fn submit(entry: Entry) -> i64 {
     let mut params = Params::default();
     // SAFETY: `params` is what the call expects and outlives it.
     let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, &mut params) };
@@ -98,15 +112,8 @@ pub(crate) fn call(opcode: i64, arguments: &Arguments, async_worker: bool) -> i6
         params.sq_entries as usize * size_of::<Entry>(),
     );
     let entry = Entry {
-        opcode: u8::try_from(opcode).expect("an opcode"),
-        flags: if async_worker { SQE_ASYNC } else { 0 },
-        fd: fd as i32,
-        off: off as u64,
-        addr: addr as u64,
-        len: len as u32,
-        op_flags: op_flags as u32,
         user_data: 1,
-        ..Entry::default()
+        ..entry
     };
     // SAFETY: the first entry of a ring of four; index 0 of the array names it; the tail is ours alone to write, and
     // the kernel reads it only in the system call below.
@@ -119,7 +126,7 @@ pub(crate) fn call(opcode: i64, arguments: &Arguments, async_worker: bool) -> i6
             .cast::<u32>()
             .write_volatile(1);
     }
-    // SAFETY: submits one entry and waits for one completion; what the entry points to lives in `arguments`.
+    // SAFETY: submits one entry and waits for one completion; the caller keeps what the entry points to.
     let submitted = unsafe {
         libc::syscall(
             libc::SYS_io_uring_enter,
