@@ -37,6 +37,9 @@ impl Default for QueueLimits {
 /// hundreds of execs.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// Of the bulk queue, one in so many places is left to others by each cgroup: a flood in it does not cost them their events.
+const LEFT: usize = 4;
+
 /// How many (kind, cgroup) pairs losses are counted for; beyond, they are counted under cgroup 0.
 const LOSS_KEYS: usize = 1024;
 
@@ -57,6 +60,8 @@ struct State {
     vital_bytes: usize,
     bulk: VecDeque<Capture>,
     bulk_bytes: usize,
+    /// How many of `bulk` are of which cgroup.
+    bulk_of: FxHashMap<u64, usize>,
     closed: bool,
     taker_waits: bool,
     /// The window of waiting: when it began, and how much of it was spent waiting.
@@ -119,8 +124,12 @@ impl Queues {
             if state.closed {
                 return;
             }
+            let cgroup_id = capture.header.cgroup_id;
+            let share = self.limits.bulk - self.limits.bulk / LEFT;
             let full = |state: &State| {
-                state.bulk.len() >= self.limits.bulk || state.bulk_bytes >= self.limits.bytes
+                state.bulk.len() >= self.limits.bulk
+                    || state.bulk_bytes >= self.limits.bytes
+                    || state.bulk_of.get(&cgroup_id).is_some_and(|of| *of >= share)
             };
             if full(&state) {
                 let now = Instant::now();
@@ -152,6 +161,7 @@ impl Queues {
                 return;
             }
             state.bulk_bytes += weight;
+            *state.bulk_of.entry(cgroup_id).or_default() += 1;
             state.bulk.push_back(capture);
         }
         let length = state.vital.len() + state.bulk.len();
@@ -199,10 +209,20 @@ impl Queues {
         if count == state.bulk.len() && bulk.is_empty() {
             std::mem::swap(bulk, &mut state.bulk);
             state.bulk_bytes = 0;
+            state.bulk_of.clear();
         } else {
-            for capture in state.bulk.drain(..count) {
+            let State {
+                bulk: waiting,
+                bulk_of,
+                ..
+            } = &mut *state;
+            for capture in waiting.drain(..count) {
+                if let Some(of) = bulk_of.get_mut(&capture.header.cgroup_id) {
+                    *of -= 1;
+                }
                 bulk.push_back(capture);
             }
+            bulk_of.retain(|_, of| *of > 0);
             let freed: usize = bulk.iter().rev().take(count).map(weight).sum();
             state.bulk_bytes = state.bulk_bytes.saturating_sub(freed);
         }
@@ -371,6 +391,33 @@ mod tests {
         }
         assert_eq!(seen, 1000);
         pusher.join().unwrap();
+    }
+
+    #[test]
+    fn a_flood_in_one_cgroup_leaves_room_for_another() {
+        let limits = QueueLimits { bulk: 80, ..LIMITS };
+        let limits = QueueLimits {
+            bytes: 1 << 30,
+            ..limits
+        };
+        let queues = Queues::new(limits);
+        for _ in 0..200 {
+            queues.push(open(7));
+        }
+        for _ in 0..20 {
+            queues.push(open(8));
+        }
+        let (mut vital, mut bulk) = (VecDeque::new(), VecDeque::new());
+        assert!(queues.take(&mut vital, &mut bulk, 100, Duration::from_secs(5)));
+        let of = |cgroup| {
+            let of = bulk.iter().filter(|c| c.header.cgroup_id == cgroup);
+            of.count()
+        };
+        assert_eq!((of(7), of(8)), (60, 20));
+        let losses = queues.take_losses();
+        assert_eq!(losses.len(), 1);
+        assert_eq!((losses[0].cgroup_id, losses[0].count), (7, 140));
+        assert!(queues.lock().bulk_of.is_empty());
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Counters {
     pub lost: u64,
     /// Of the lost, those that found no buffer to be built in.
     pub busy: u64,
+    /// Of the lost, those of cgroups that had used up their share of the ring.
+    pub over_budget: u64,
 }
 
 /// The sensor's state, for `status`.
@@ -402,6 +404,7 @@ impl Sensor {
             sent: sum[0],
             lost: sum[1],
             busy: sum[2],
+            over_budget: sum[3],
         })
     }
 

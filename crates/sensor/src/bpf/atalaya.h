@@ -255,4 +255,4 @@ struct settings {
 
 struct loss_key { __u64 cgroup_id; __u32 kind; __u32 reserved; };
 
-enum counter { COUNTER_SENT = 0, COUNTER_LOST = 1, COUNTER_BUSY = 2, COUNTER_REJECTED = 3, COUNTERS = 4 };
+enum counter { COUNTER_SENT = 0, COUNTER_LOST = 1, COUNTER_BUSY = 2, COUNTER_OVER = 3, COUNTERS = 4 };

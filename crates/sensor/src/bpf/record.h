@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "base.h"
+#include "budget.h"
 
 #define BUFFER_DATA (1 << 15)
 #define BUFFER_SLACK (1 << 13)
@@ -266,7 +266,10 @@ SUBPROGRAM int send_buffer(buffer_ref ref, u32 ring)
 	barrier_var(len);
 	if (len > BUFFER_DATA + BUFFER_SLACK)
 		err = -1;
-	else if (ring == RING_VITAL)
+	else if (ring == RING_BULK && !within_budget(h->cgroup_id, len)) {
+		err = -1;
+		count(h->kind, COUNTER_OVER);
+	} else if (ring == RING_VITAL)
 		err = bpf_ringbuf_output(&vital, b->data, len, BPF_RB_NO_WAKEUP);
 	else
 		err = bpf_ringbuf_output(&bulk, b->data, len, BPF_RB_NO_WAKEUP);

@@ -16,6 +16,7 @@ mod files_names;
 mod hostile;
 mod limits;
 mod lineage;
+mod load;
 mod losses;
 mod matrix;
 mod names;

@@ -117,3 +117,66 @@ pub(crate) fn storm_exec(program: &str, count: i64) -> i64 {
         })
         .count() as i64
 }
+
+/// Makes processes that end at once, one after the other; returns how many.
+pub(crate) fn storm_fork(count: i64) -> i64 {
+    let mut made = 0;
+    for _ in 0..count {
+        // SAFETY: the child does nothing but end; this program has one thread.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends this process.
+            unsafe { libc::_exit(0) }
+        }
+        let mut status = 0;
+        // SAFETY: our own child and a variable of our own.
+        if child > 0 && unsafe { libc::waitpid(child, &raw mut status, 0) } == child {
+            made += 1;
+        }
+    }
+    made
+}
+
+/// A fork bomb with an end: each process makes two, so deep; those at the end run the program.
+pub(crate) fn fork_tree(depth: i64, program: &str) -> i64 {
+    let program = CString::new(program).expect("no zero byte");
+    grow(depth, &program)
+}
+
+fn grow(depth: i64, program: &CString) -> i64 {
+    let mut failed = 0;
+    let children: Vec<_> = (0..2)
+        .map(|_| {
+            // SAFETY: one thread; the child makes system calls and a vector.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let failed = if depth > 1 {
+                    grow(depth - 1, program)
+                } else {
+                    run(program)
+                };
+                // SAFETY: ends this process.
+                unsafe { libc::_exit(i32::from(failed != 0)) }
+            }
+            child
+        })
+        .collect();
+    for child in children {
+        let mut status = 0;
+        // SAFETY: our own child and a variable of our own.
+        if child < 0 || unsafe { libc::waitpid(child, &raw mut status, 0) } != child || status != 0
+        {
+            failed += 1;
+        }
+    }
+    failed
+}
+
+/// Becomes the program; returns where that fails.
+fn run(program: &CString) -> i64 {
+    let argv = [program.as_ptr(), std::ptr::null()];
+    let envp = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: both arrays end with a null pointer and outlive the call.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    1
+}
