@@ -50,28 +50,31 @@ fn resident_kib(pid: u32) -> u64 {
         .unwrap()
 }
 
+/// Nobody else on the machine calls this, so that every one of these events is ours.
+const PR_SET_TIMERSLACK: i64 = 29;
+
 #[test]
 fn what_was_seen_and_what_was_lost_make_what_was_done() {
     let probe = Setup::new()
-        .rule("storm", r#"open.file.path == "{work}/file""#)
+        .rule("storm", "prctl.option == PR_SET_TIMERSLACK")
         .config("  event_stream:\n    buffer_size: 65536\n")
         .start();
-    make_file(&probe.path("file"), 0o600);
-    let made = Helper::run(&[
-        "storm-open",
-        &probe.path("file"),
-        &load(400_000).to_string(),
-    ]);
+    let count = load(400_000).to_string();
+    let made = Helper::run(&["storm-prctl", &PR_SET_TIMERSLACK.to_string(), &count]);
     let made = u64::try_from(made.result()).unwrap();
     let told = || {
-        let open = counters(&probe, "open");
-        number(&open, "received") + number(&open, "lost")
+        let prctl = counters(&probe, "prctl");
+        number(&prctl, "received") + number(&prctl, "lost")
     };
     // The last are on their way; more than was done would be as wrong as less.
     wait_for(slow(Duration::from_secs(20)), || {
         (told() >= made).then_some(())
     });
-    assert_eq!(told(), made, "{:#}", counters(&probe, "open"));
+    let prctl = counters(&probe, "prctl");
+    assert_eq!(told(), made, "{prctl:#}");
+    if number(&prctl, "lost") == 0 {
+        skip("nothing was lost in a ring of 64 KiB");
+    }
 }
 
 #[test]
@@ -115,13 +118,14 @@ fn each_program_of_a_storm_is_told_once_with_its_parent() {
     let run = Helper::run(&["storm-exec", &program, &count.to_string()]);
     assert_eq!(run.result(), count);
     let wanted = usize::try_from(count).unwrap();
-    let mut events = Vec::new();
     wait_for(slow(Duration::from_secs(20)), || {
-        probe.events.read();
-        events = probe.events.of_rule("storm");
-        (events.len() >= wanted).then_some(())
+        std::thread::sleep(Duration::from_millis(200));
+        (number(&counters(&probe, "exec"), "sent") >= wanted as u64).then_some(())
     });
-    assert_eq!(events.len(), wanted);
+    std::thread::sleep(slow(Duration::from_millis(500)));
+    probe.events.read();
+    let events = probe.events.of_rule("storm");
+    assert_eq!(events.len(), wanted, "{:#}", counters(&probe, "exec"));
     let arguments: BTreeSet<&str> = events
         .iter()
         .map(|event| text(event, "/process/args"))

@@ -55,6 +55,9 @@ fn main() {
         ["signal", signal] => programs::die(number_of(signal)),
         ["storm-open", path, count] => programs::storm_open(path, number_of(count)),
         ["storm-exec", program, count] => programs::storm_exec(program, number_of(count)),
+        ["storm-prctl", option, count] => {
+            programs::storm_prctl(number_of(option), number_of(count))
+        }
         ["storm-fork", count] => programs::storm_fork(number_of(count)),
         ["fork-tree", depth, program] => programs::fork_tree(number_of(depth), program),
         other => {

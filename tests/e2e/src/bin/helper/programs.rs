@@ -118,6 +118,16 @@ pub(crate) fn storm_exec(program: &str, count: i64) -> i64 {
         .count() as i64
 }
 
+/// Makes the same harmless call many times; returns how often.
+pub(crate) fn storm_prctl(option: i64, count: i64) -> i64 {
+    let option = i32::try_from(option).expect("an option");
+    for _ in 0..count {
+        // SAFETY: a number; no memory is passed.
+        unsafe { libc::prctl(option, 50_000, 0, 0, 0) };
+    }
+    count
+}
+
 /// Makes processes that end at once, one after the other; returns how many.
 pub(crate) fn storm_fork(count: i64) -> i64 {
     let mut made = 0;
