@@ -45,7 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             bulk_bytes: 4 << 20,
-            vital_bytes: 2 << 20,
+            vital_bytes: 8 << 20,
             ring_buffer: true,
             tier: None,
         }

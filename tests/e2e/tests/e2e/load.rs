@@ -114,7 +114,7 @@ fn each_program_of_a_storm_is_told_once_with_its_parent() {
         .start();
     let program = probe.path("tiny");
     tiny_program(program.as_ref());
-    let count = load(3000);
+    let count = load(1000);
     let run = Helper::run(&["storm-exec", &program, &count.to_string()]);
     assert_eq!(run.result(), count);
     let wanted = usize::try_from(count).unwrap();
@@ -126,9 +126,9 @@ fn each_program_of_a_storm_is_told_once_with_its_parent() {
     probe.events.read();
     let events = probe.events.of_rule("storm");
     assert_eq!(events.len(), wanted, "{:#}", counters(&probe, "exec"));
-    let arguments: BTreeSet<&str> = events
+    let arguments: BTreeSet<String> = events
         .iter()
-        .map(|event| text(event, "/process/args"))
+        .map(|event| at(event, "/process/args").to_string())
         .collect();
     assert_eq!(arguments.len(), wanted, "some came twice");
     for event in &events {
