@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod actions;
+mod attach;
 mod cli;
 mod common;
 mod compat;

@@ -58,6 +58,7 @@ fn main() {
         ["storm-prctl", option, count] => {
             programs::storm_prctl(number_of(option), number_of(count))
         }
+        ["time-getpid", count] => programs::time_getpid(number_of(count)),
         ["storm-fork", count] => programs::storm_fork(number_of(count)),
         ["fork-tree", depth, program] => programs::fork_tree(number_of(depth), program),
         other => {
