@@ -14,11 +14,21 @@ use std::sync::Mutex;
 
 use libbpf_rs::{ObjectBuilder, OpenObject, PrintLevel};
 
-/// The objects that the sensor loads.
-static OBJECTS: &[&[u8]] = &[
-    include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o")),
-    include_bytes!(concat!(env!("OUT_DIR"), "/tasks.bpf.o")),
+/// The objects that the sensor loads, and their compilations for kernels before 5.17.
+static OBJECTS: [(&[u8], &[u8]); 2] = [
+    (
+        include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o")),
+        include_bytes!(concat!(env!("OUT_DIR"), "/legacy.bpf.o")),
+    ),
+    (
+        include_bytes!(concat!(env!("OUT_DIR"), "/tasks.bpf.o")),
+        include_bytes!(concat!(env!("OUT_DIR"), "/tasks_legacy.bpf.o")),
+    ),
 ];
+
+/// The program by which the sensor chooses between the two compilations.
+static PROBES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o"));
+const PROBE: &str = "probe_current";
 
 /// `BPF_LOG_STATS`: the statistics, without the log of every instruction.
 const STATISTICS: u32 = 4;
@@ -170,8 +180,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     libbpf_rs::set_print(Some((PrintLevel::Debug, keep)));
     let release = nix::sys::utsname::uname()?;
     println!("VERIFIER: kernel {}", release.release().to_string_lossy());
-    for object in OBJECTS {
-        measure(object)?;
+    let (probed, _) = load(PROBES, &BTreeSet::from([PROBE.to_owned()]), 0);
+    for (current, legacy) in OBJECTS {
+        measure(if probed.is_ok() { current } else { legacy })?;
     }
     println!("VERIFIER: end");
     Ok(())
