@@ -189,7 +189,7 @@ impl Worker {
     ) {
         let kind = kind_of(&capture);
         add(&self.shared.stats.of(kind).received, 1);
-        let Capture { header, body } = capture;
+        let Capture { mut header, body } = capture;
         // A record that was on its way when the last rule about it was unloaded.
         if !loaded.wants(kind) {
             return;
@@ -208,9 +208,20 @@ impl Worker {
         if let Some(target) = data.target_pid().and_then(|pid| tree.get(pid)) {
             data.set_target(Target::new(Arc::clone(target)));
         }
+        // Who changes its credentials is told with those it had: as the tree knows them, where the hook came too late.
+        let made = header.creds_after.then_some(header.creds);
+        if made.is_some()
+            && let Some(known) = tree.get(header.pid)
+        {
+            header.creds = known.creds.into();
+        }
         let (process, _) = tree.resolve(&header);
         let event = self.event(tree, &header, process, data);
         self.evaluate(loaded, tree, store, event, header.time_ns);
+        if let Some(made) = made {
+            header.creds = made;
+            tree.resolve(&header);
+        }
     }
 
     fn event(

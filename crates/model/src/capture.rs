@@ -176,6 +176,8 @@ pub struct Header {
     pub session: u32,
     /// The task's credentials at this moment.
     pub creds: Credentials,
+    /// The event has changed them: what they were before is not known here.
+    pub creds_after: bool,
     /// The task's comm at this moment.
     pub comm: String,
     /// The call came through io_uring, not a system call.

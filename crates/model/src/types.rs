@@ -216,7 +216,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process used capabilities.",
         r#"capabilities.used & CAP_SYS_MODULE > 0 && process.container.id != """#,
     ),
-    declared::<CapsetEvent>(
+    captured::<CapsetEvent>(
+        CaptureKind::Capset,
         "capset",
         Category::Process,
         "7.27",
@@ -231,28 +232,32 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process changed how the kernel treats it, with `prctl`.",
         r#"prctl.option == PR_SET_NAME && prctl.new_name =~ "kworker*""#,
     ),
-    declared::<SetgidEvent>(
+    captured::<SetgidEvent>(
+        CaptureKind::Setgid,
         "setgid",
         Category::Process,
         "7.27",
         "A process changed its group ids.",
         "setgid.egid == 0 && process.gid != 0",
     ),
-    declared::<SetrlimitEvent>(
+    captured::<SetrlimitEvent>(
+        CaptureKind::Setrlimit,
         "setrlimit",
         Category::Process,
         "7.68",
         "A limit of a process's resources was set.",
         "setrlimit.resource == RLIMIT_CORE && setrlimit.rlim_max == 0 && setrlimit.target.uid == 0",
     ),
-    declared::<SetuidEvent>(
+    captured::<SetuidEvent>(
+        CaptureKind::Setuid,
         "setuid",
         Category::Process,
         "7.27",
         "A process changed its user ids.",
         r#"setuid.euid == 0 && process.euid != 0 && process.file.name not in [ "sudo", "su" ]"#,
     ),
-    declared::<SignalEvent>(
+    captured::<SignalEvent>(
+        CaptureKind::Signal,
         "signal",
         Category::Process,
         "7.35",
@@ -294,7 +299,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "What memory may be used for was changed.",
         "mprotect.req_protection & VM_EXEC > 0 && mprotect.vm_protection & VM_WRITE > 0",
     ),
-    declared::<PtraceEvent>(
+    captured::<PtraceEvent>(
+        CaptureKind::Ptrace,
         "ptrace",
         Category::Kernel,
         "7.35",
@@ -322,7 +328,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A kernel module was taken out.",
         r#"unload_module.name == "nf_tables""#,
     ),
-    declared::<UnshareEvent>(
+    captured::<UnshareEvent>(
+        CaptureKind::Unshare,
         "unshare",
         Category::Kernel,
         "7.83",

@@ -236,6 +236,7 @@ fn header_of(raw: &RecordHeader) -> Header {
         comm: text(&raw.comm),
         is_async: raw.flags & layout::HEADER_ASYNC != 0,
         compat: raw.flags & layout::HEADER_COMPAT != 0,
+        creds_after: raw.flags & layout::HEADER_CREDS_AFTER != 0,
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) const KIND_OBJECT: u16 = 31;
 
 pub(crate) const HEADER_ASYNC: u16 = 1 << 0;
 pub(crate) const HEADER_COMPAT: u16 = 1 << 1;
+pub(crate) const HEADER_CREDS_AFTER: u16 = 1 << 2;
 
 pub(crate) const ROLE_BEFORE: u32 = 1;
 pub(crate) const ROLE_AFTER: u32 = 2;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use atalaya_model_derive::Fields;
 
-use crate::constants::name_of;
+use crate::constants::{capability_names, name_of};
 use crate::event_body;
 use crate::json::Details;
 use crate::record::{EventBody, EventRecord};
@@ -105,7 +105,7 @@ pub struct PrctlEvent {
     /// The name that the thread gave itself (`PR_SET_NAME` only).
     #[field]
     pub new_name: String,
-    /// Whether that name is longer than what was captured.
+    /// Whether that name is longer than the 15 bytes of it that the kernel keeps.
     #[field]
     pub is_name_truncated: bool,
     /// What the call returned: 0 or what was asked for, or a negative error.
@@ -114,24 +114,107 @@ pub struct PrctlEvent {
 }
 
 impl EventBody for CapabilitiesEvent {}
-impl EventBody for CapsetEvent {}
-impl EventBody for SetgidEvent {}
-impl EventBody for SetuidEvent {}
+
+event_body! {
+    struct SetuidBody as "setuid_body" { uid: u32, euid: u32, fsuid: u32, reserved: u32, }
+}
+
+impl EventBody for SetuidEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: SetuidBody = record.body()?;
+        Some(Self {
+            uid: body.uid,
+            euid: body.euid,
+            fsuid: body.fsuid,
+        })
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let name = |uid| user_name(uid, details.cx());
+        details.credentials_after(serde_json::json!({
+            "uid": self.uid,
+            "user": name(self.uid),
+            "euid": self.euid,
+            "euser": name(self.euid),
+            "fsuid": self.fsuid,
+            "fsuser": name(self.fsuid),
+        }));
+    }
+}
+
+event_body! {
+    struct SetgidBody as "setgid_body" { gid: u32, egid: u32, fsgid: u32, reserved: u32, }
+}
+
+impl EventBody for SetgidEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: SetgidBody = record.body()?;
+        Some(Self {
+            gid: body.gid,
+            egid: body.egid,
+            fsgid: body.fsgid,
+        })
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let name = |gid| group_name(gid, details.cx());
+        details.credentials_after(serde_json::json!({
+            "gid": self.gid,
+            "group": name(self.gid),
+            "egid": self.egid,
+            "egroup": name(self.egid),
+            "fsgid": self.fsgid,
+            "fsgroup": name(self.fsgid),
+        }));
+    }
+}
+
+event_body! {
+    struct CapsetBody as "capset_body" { cap_effective: u64, cap_permitted: u64, }
+}
+
+impl EventBody for CapsetEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: CapsetBody = record.body()?;
+        Some(Self {
+            cap_effective: body.cap_effective,
+            cap_permitted: body.cap_permitted,
+        })
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.credentials_after(serde_json::json!({
+            "cap_effective": capability_names(self.cap_effective),
+            "cap_permitted": capability_names(self.cap_permitted),
+        }));
+    }
+}
 
 event_body! {
     struct PrctlBody as "prctl_body" { option: u32, reserved: u32, }
 }
 
+const PR_SET_NAME: u32 = 15;
+/// Bytes of a thread's name, without the NUL at its end.
+const KERNEL_NAME: usize = 15;
+
 impl EventBody for PrctlEvent {
     fn read(record: &mut EventRecord<'_>) -> Option<Self> {
         let body: PrctlBody = record.body()?;
         let name = record.texts[0].take().unwrap_or_default();
-        Some(Self {
+        let mut event = Self {
             option: body.option,
+            is_name_truncated: name.truncated || name.text.len() > KERNEL_NAME,
             new_name: name.text,
-            is_name_truncated: name.truncated,
             retval: record.retval,
-        })
+        };
+        // The caller's memory may have changed since the kernel has read it; what the thread is called now has not.
+        let kept = record.header.comm.trim_end_matches('\u{fffd}');
+        if event.retval >= 0 && event.option == PR_SET_NAME && !event.new_name.starts_with(kept) {
+            kept.clone_into(&mut event.new_name);
+            event.is_name_truncated = false;
+        }
+        Some(event)
     }
 
     fn retval(&self) -> Option<i64> {

@@ -2,7 +2,8 @@
 
 use atalaya_model_derive::Fields;
 
-use crate::record::EventBody;
+use crate::event_body;
+use crate::record::{EventBody, EventRecord};
 
 use crate::file::File;
 
@@ -186,4 +187,20 @@ impl EventBody for LoadModuleEvent {}
 impl EventBody for SelinuxEvent {}
 impl EventBody for SysctlEvent {}
 impl EventBody for UnloadModuleEvent {}
-impl EventBody for UnshareEvent {}
+event_body! {
+    struct UnshareBody as "unshare_body" { flags: u64, }
+}
+
+impl EventBody for UnshareEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: UnshareBody = record.body()?;
+        Some(Self {
+            flags: body.flags,
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}

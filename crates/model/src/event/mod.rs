@@ -45,7 +45,7 @@ pub use network::{
     ImdsEvent, PacketContext, PacketEvent, PeerAddress, SetsockoptEvent, SocketEvent, Traffic,
 };
 pub use process::{ExecEvent, ExitCause, ExitEvent, FileMetadata, HeartbeatEvent};
-pub use process_target::{PtraceEvent, SetrlimitEvent, SignalEvent};
+pub use process_target::{PtraceEvent, SetrlimitEvent, SignalEvent, TargetId};
 
 /// Where an event comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,7 +171,17 @@ event_data! {
 }
 
 /// How the bodies of events lie in memory, to be held against the C side.
-pub const MIRRORS: &[Mirror] = &[address::AddressBody::MIRROR, credentials::PrctlBody::MIRROR];
+pub const MIRRORS: &[Mirror] = &[
+    address::AddressBody::MIRROR,
+    credentials::PrctlBody::MIRROR,
+    credentials::SetuidBody::MIRROR,
+    credentials::SetgidBody::MIRROR,
+    credentials::CapsetBody::MIRROR,
+    kernel::UnshareBody::MIRROR,
+    process_target::PtraceBody::MIRROR,
+    process_target::SignalBody::MIRROR,
+    process_target::SetrlimitBody::MIRROR,
+];
 
 impl Event {
     /// An event that was seen to happen.

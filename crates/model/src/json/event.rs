@@ -8,11 +8,12 @@ use serde_json::Value;
 
 use super::file::FileJson;
 use super::process::{CgroupJson, ContainerJson, ProcessJson};
-use super::{AgentContext, AgentJson, Time, is_false, to_vec};
+use super::{AgentContext, AgentJson, Scrubber, Time, is_false, to_vec};
 use crate::constants::{open_flag_names, unlink_flag_names};
 use crate::event::{Event, EventData, id_argument};
 use crate::fields::Cx;
 use crate::file::File;
+use crate::process::Target;
 use crate::types::{Category, event_type};
 
 const EACCES: i64 = 13;
@@ -110,9 +111,27 @@ pub(crate) struct Details<'a> {
     file: Option<FileJson<'a>>,
     sections: BTreeMap<&'static str, Value>,
     syscall: Option<Value>,
+    scrubber: &'a Scrubber,
+    credentials_after: Option<Value>,
 }
 
 impl<'a> Details<'a> {
+    /// Where names are looked up.
+    pub(crate) fn cx(&self) -> Cx<'a> {
+        self.cx
+    }
+
+    /// A process that something is done to, with its ancestors.
+    pub(crate) fn process(&self, target: Option<&'a Target>) -> Option<Value> {
+        let process = ProcessJson::new(&target?.process, self.cx.context, self.scrubber);
+        serde_json::to_value(process).ok()
+    }
+
+    /// What the process may do from now on, beside what it might until now.
+    pub(crate) fn credentials_after(&mut self, credentials: Value) {
+        self.credentials_after = Some(credentials);
+    }
+
     /// An object of the event: `bind`, `signal`, `mount`.
     pub(crate) fn section(&mut self, name: &'static str, value: Value) {
         self.sections.insert(name, value);
@@ -220,6 +239,8 @@ impl<'a> EventJson<'a> {
             file: file(event, cx),
             sections: BTreeMap::new(),
             syscall: None,
+            scrubber: &agent.scrubber,
+            credentials_after: None,
         };
         event.data.tell(&mut details);
         let arguments = syscall(event)
@@ -227,6 +248,7 @@ impl<'a> EventJson<'a> {
             .or(details.syscall);
         let mut process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
         process.variables = some(variables, |all| &all.process);
+        process.credentials.destination = details.credentials_after;
         let usr = (!process.user.is_empty() || !process.group.is_empty()).then(|| UserJson {
             id: process.user.clone(),
             group: process.group.clone(),

@@ -40,7 +40,7 @@ pub(super) struct ProcessJson<'a> {
     exec_time: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_time: Option<Time>,
-    credentials: CredentialsJson,
+    pub(super) credentials: CredentialsJson,
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<FileJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ pub(super) struct ProcessJson<'a> {
 }
 
 #[derive(Serialize)]
-struct CredentialsJson {
+pub(super) struct CredentialsJson {
     uid: u32,
     #[serde(skip_serializing_if = "str::is_empty")]
     user: Arc<str>,
@@ -99,6 +99,8 @@ struct CredentialsJson {
     auid: u32,
     cap_effective: Vec<String>,
     cap_permitted: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) destination: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -256,6 +258,7 @@ impl CredentialsJson {
             auid: creds.auid,
             cap_effective: capability_names(creds.cap_effective),
             cap_permitted: capability_names(creds.cap_permitted),
+            destination: None,
             user,
             group,
         }

@@ -74,6 +74,22 @@ impl From<Credentials> for Creds {
     }
 }
 
+impl From<Creds> for Credentials {
+    fn from(creds: Creds) -> Self {
+        Self {
+            uid: creds.uid,
+            gid: creds.gid,
+            euid: creds.euid,
+            egid: creds.egid,
+            fsuid: creds.fsuid,
+            fsgid: creds.fsgid,
+            auid: creds.auid,
+            cap_effective: creds.cap_effective,
+            cap_permitted: creds.cap_permitted,
+        }
+    }
+}
+
 impl Creds {
     fn user(&self, cx: Cx<'_>) -> Arc<str> {
         user(self.uid, cx)

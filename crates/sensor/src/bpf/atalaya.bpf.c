@@ -6,5 +6,6 @@
 #include "file_uring.bpf.c"
 #include "file_lsm.bpf.c"
 #include "credentials.bpf.c"
+#include "target.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

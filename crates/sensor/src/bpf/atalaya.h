@@ -66,6 +66,7 @@ enum ring { RING_VITAL = 0, RING_BULK = 1, RINGS = 2 };
 enum header_flags {
 	HEADER_ASYNC = 1 << 0,  /* through io_uring */
 	HEADER_COMPAT = 1 << 1, /* through the 32-bit entry */
+	HEADER_CREDS_AFTER = 1 << 2, /* the credentials are those that the event has made, not those that it was made with */
 };
 
 struct record_header {
@@ -158,6 +159,17 @@ enum address_origin {
 struct address_body { __u16 protocol; __u8 origin; __u8 len; __u8 address[28]; } __attribute__((aligned(4)));
 
 struct prctl_body { __u32 option; __u32 reserved; };
+/* Ids of the initial user namespace, as they are after the call. */
+struct setuid_body { __u32 uid, euid, fsuid; __u32 reserved; };
+struct setgid_body { __u32 gid, egid, fsgid; __u32 reserved; };
+struct capset_body { __u64 cap_effective, cap_permitted; };
+struct unshare_body { __u64 flags; };
+
+/* Whom something is done to: ids of the initial pid namespace, 0 for unknown; `tid` is another than `pid` for a thread. */
+struct target { __u32 pid, tid; };
+struct ptrace_body { struct target target; __u64 address; __u32 request; __u32 reserved; };
+struct signal_body { struct target target; __u32 signal; __s32 number; /* the id told: of the target, else what the caller gave */ };
+struct setrlimit_body { struct target target; __u64 cur, max; __u32 resource; __u32 reserved; };
 
 /* What an object record says its file is in the call. */
 enum object_role {

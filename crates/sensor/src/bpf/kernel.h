@@ -74,6 +74,7 @@ struct inode {
 	unsigned int i_nlink;
 	u32 i_generation;
 	struct hlist_head i_dentry;
+	void *i_private;
 	s64 i_mtime_sec, i_ctime_sec;
 	u32 i_mtime_nsec, i_ctime_nsec;
 };
@@ -140,8 +141,11 @@ struct uts_namespace { struct ns_common ns; };
 struct ipc_namespace { struct ns_common ns; };
 struct net { struct ns_common ns; };
 struct cgroup_namespace { struct ns_common ns; };
-struct user_namespace { struct ns_common ns; };
-struct pid_namespace { struct ns_common ns; u32 level; };
+struct user_namespace { struct ns_common ns; int level; };
+struct xarray { void *xa_head; };
+struct xa_node { u8 shift; void *slots[64]; };
+struct idr { struct xarray idr_rt; };
+struct pid_namespace { struct ns_common ns; u32 level; struct idr idr; };
 struct nsproxy {
 	struct uts_namespace *uts_ns;
 	struct ipc_namespace *ipc_ns;
@@ -151,7 +155,7 @@ struct nsproxy {
 	struct cgroup_namespace *cgroup_ns;
 };
 struct upid { int nr; struct pid_namespace *ns; };
-struct pid { u32 level; struct upid numbers[1]; };
+struct pid { u32 level; struct hlist_head tasks[4]; struct upid numbers[1]; };
 
 struct cred {
 	kuid_t uid, euid, fsuid;
@@ -176,6 +180,7 @@ struct signal_struct {
 	unsigned int flags;
 	struct tty_struct *tty;
 	struct pid *pids[4];
+	struct rlimit { unsigned long rlim_cur, rlim_max; } rlim[16];
 };
 struct file;
 struct mm_struct { struct file *exe_file; unsigned long arg_start, arg_end, env_start, env_end; };
@@ -190,6 +195,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
 	u64 start_boottime;
 	const struct cred *cred;
 	char comm[16];
@@ -202,6 +208,9 @@ struct task_struct {
 	struct css_set *cgroups;
 };
 /* Before 5.5 the field was real_start_time; the ring buffer needs 5.8, so it is not asked for. */
+
+struct proc_inode { struct pid *pid; struct inode vfs_inode; };
+struct kernel_siginfo { int si_signo; };
 
 struct linux_binprm { struct file *file; const char *filename; const char *interp; char buf[256]; };
 

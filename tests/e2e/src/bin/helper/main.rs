@@ -10,6 +10,11 @@
 //! e2e-helper thread-exec PROGRAM ARG...    runs a program from a thread that is not the first
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
 //! e2e-helper net STEP...              calls of sockets in a network of its own: see `network.rs`; prints all results
+//! e2e-helper with-child CALL...       makes a call (`sys` or `int80`) with CHILD for the number of a child that waits
+//! e2e-helper with-group CALL...       the same in a process group with two children; GROUP is the group as kill(2) takes it
+//! e2e-helper pid-namespace CALL...    the same as process 1 of a pid namespace; the child is 2
+//! e2e-helper hold-thread              tells the number of a second thread, and waits until its input ends
+//! e2e-helper raise SIGNAL             sends a signal to its own thread
 //! e2e-helper exit CODE | signal NUMBER    ends so
 //! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
 //! ```
@@ -23,6 +28,7 @@
 mod arguments;
 mod compat;
 mod network;
+mod others;
 mod programs;
 mod uring;
 
@@ -51,6 +57,11 @@ fn main() {
         ["unlink-then", copy, rest @ ..] => programs::unlink_then(copy, rest),
         ["hold", rest @ ..] => programs::hold(rest),
         ["thread-exec", program, rest @ ..] => programs::thread_exec(program, rest),
+        ["with-child", rest @ ..] => others::with_child(rest),
+        ["with-group", rest @ ..] => others::with_group(rest),
+        ["pid-namespace", rest @ ..] => others::in_pid_namespace(rest),
+        ["raise", signal] => others::raise(number_of(signal)),
+        ["hold-thread"] => others::hold_thread(),
         ["exit", code] => std::process::exit(i32::try_from(number_of(code)).unwrap_or(1)),
         ["signal", signal] => programs::die(number_of(signal)),
         ["storm-open", path, count] => programs::storm_open(path, number_of(count)),
