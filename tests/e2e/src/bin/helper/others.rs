@@ -66,7 +66,9 @@ pub(crate) fn with_group(words: &[&str]) -> i64 {
     let children = [waiting_child(), waiting_child()];
     let result = call(words, children[0]);
     println!("{} {}", children[0], children[1]);
-    children.map(end);
+    for child in children {
+        end(child);
+    }
     result
 }
 
