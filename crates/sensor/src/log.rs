@@ -47,6 +47,17 @@ pub(crate) fn explain(error: &libbpf_rs::Error) -> String {
     }
 }
 
+/// The program because of which the last object did not load; `None` where it was for another reason.
+pub(crate) fn refused() -> Option<String> {
+    SAID.with_borrow(|said| refused_in(said))
+}
+
+fn refused_in(said: &str) -> Option<String> {
+    let (before, _) = said.rsplit_once("': failed to load")?;
+    let (_, name) = before.rsplit_once("prog '")?;
+    Some(name.to_owned())
+}
+
 /// The line before the verifier's statistics is what it objects to.
 fn verdict(said: &str) -> Option<String> {
     let statistics = said.rfind("\nprocessed ")?;
@@ -63,12 +74,19 @@ fn verdict(said: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::verdict;
+    use super::{refused_in, verdict};
 
     #[test]
     fn the_verdict_is_the_line_before_the_statistics() {
         let log = "12: (85) call x\nR3 is not a scalar\nverification time 4 usec\nstack depth 0\nprocessed 21 insns (limit 1000000)\n";
         assert_eq!(verdict(log).as_deref(), Some("R3 is not a scalar"));
         assert_eq!(verdict("no log at all"), None);
+    }
+
+    #[test]
+    fn the_program_that_was_refused_is_named() {
+        let log = "libbpf: prog 'a__exit': -- END PROG LOAD LOG --\nlibbpf: prog 'b__exit': failed to load: -EINVAL\nlibbpf: failed to load object\n";
+        assert_eq!(refused_in(log).as_deref(), Some("b__exit"));
+        assert_eq!(refused_in("libbpf: failed to load object"), None);
     }
 }

@@ -161,28 +161,27 @@ impl Sensor {
             ring_size(options.vital_bytes),
             ring_size(options.bulk_bytes),
         ];
-        let object = match load(&wanted, &which, ring_bytes) {
-            Ok(object) => object,
-            Err(whole) => {
-                // One program that the verifier of this kernel refuses must not take the others along: find it.
-                tracing::warn!(
-                    "the programs do not load together ({whole}); looking for those that do"
-                );
-                wanted.retain(|program| match load(&[program], &which, ring_bytes) {
-                    Ok(_) => true,
-                    Err(error) => {
-                        miss(
-                            &mut missing,
-                            program,
-                            format!("the kernel refuses it: {error}"),
-                        );
-                        false
-                    }
-                });
-                if wanted.is_empty() {
-                    return Err(Error::NoBpf(whole));
-                }
-                load(&wanted, &which, ring_bytes).map_err(Error::Load)?
+        // One program that the verifier of this kernel refuses must not take the others along.
+        let object = loop {
+            let error = match load(&wanted, &which, ring_bytes) {
+                Ok(object) => break object,
+                Err(error) => error,
+            };
+            let refused = log::refused();
+            let refused = wanted
+                .iter()
+                .position(|program| refused.as_deref() == Some(program.name))
+                .map(|at| wanted.remove(at));
+            let Some(program) = refused else {
+                return Err(Error::Load(error));
+            };
+            if wanted.is_empty() {
+                return Err(Error::NoBpf(error));
+            }
+            tracing::debug!(program = program.name, %error, "the kernel refuses a program");
+            if !is_replaced(program, &wanted) {
+                let reason = format!("the kernel refuses it: {error}");
+                miss(&mut missing, program, reason);
             }
         };
         let stats: Arc<ReaderStats> = Arc::default();
