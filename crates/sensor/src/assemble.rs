@@ -251,14 +251,31 @@ fn join(call: Call, objects: &[Object]) -> FileCall {
     let file = match call.kind {
         _ if call.file.is_some() => call.file.clone(),
         CaptureKind::Rename | CaptureKind::Link => {
+            // What changed its name tells both by itself; the arguments may say something else by now.
+            let has = |role_: u32, file: &FileFields| {
+                role(role_).any(|f| (f.inode, f.dev, &f.path) == (file.inode, file.dev, &file.path))
+            };
+            let changed = role(ROLE_AFTER).next().is_some();
+            let went = role(ROLE_BEFORE).filter(|f| changed && !has(ROLE_AFTER, f));
+            let came = role(ROLE_AFTER).filter(|f| !has(ROLE_BEFORE, f));
             let source = role(ROLE_FILE)
                 .next()
-                .or_else(|| choose(role(ROLE_BEFORE), first, false));
+                .or_else(|| choose(went, first, true))
+                .or_else(|| choose(role(ROLE_BEFORE), first, false))
+                .or_else(|| {
+                    // Of a link: the file that got the new name.
+                    let linked = |f: &&FileFields| {
+                        came.clone().any(|c| (c.inode, c.dev) == (f.inode, f.dev))
+                    };
+                    choose(role(ROLE_BEFORE).filter(linked), first, true)
+                });
             let target = role(ROLE_DESTINATION).next().or_else(|| {
                 // The new name belongs to the inode of the old one.
-                let of_source = role(ROLE_AFTER)
-                    .filter(move |f| source.is_none_or(|s| (s.inode, s.dev) == (f.inode, f.dev)));
-                choose(of_source, second, false).or_else(|| choose(role(ROLE_AFTER), second, false))
+                let of_source =
+                    |f: &&FileFields| source.is_none_or(|s| (s.inode, s.dev) == (f.inode, f.dev));
+                choose(came.clone().filter(of_source), second, true)
+                    .or_else(|| choose(role(ROLE_AFTER).filter(of_source), second, false))
+                    .or_else(|| choose(role(ROLE_AFTER), second, false))
             });
             destination = Some(match (target, source) {
                 // Before the call the new name had no inode, or that of the file it replaces.
@@ -278,7 +295,10 @@ fn join(call: Call, objects: &[Object]) -> FileCall {
             });
             source.cloned()
         }
-        CaptureKind::Mkdir => choose(role(ROLE_AFTER).filter(|f| is_dir(f)), first, false).cloned(),
+        // Where no file system is stacked, only the new directory was looked at.
+        CaptureKind::Mkdir => {
+            choose(role(ROLE_AFTER).filter(|f| is_dir(f)), first, !stacked).cloned()
+        }
         CaptureKind::Rmdir => role(ROLE_FILE)
             .next()
             .or_else(|| choose(role(ROLE_BEFORE).filter(|f| is_dir(f)), first, false))

@@ -227,10 +227,30 @@ static __always_inline bool saw_the_object(const struct pending *p, u32 kind)
 		return false;
 	switch (kind) {
 	case KIND_UNLINK: case KIND_LINK: return p->files > 0;
-	case KIND_RMDIR: case KIND_MKDIR: return p->dirs > 1;
+	case KIND_RMDIR: return p->dirs > 1;
+	case KIND_MKDIR: return p->dirs > 0; /* the one above is left out */
 	case KIND_RENAME: return p->files > 0 || p->dirs > 1;
 	default: return p->files + p->dirs > 0;
 	}
+}
+
+#define PROC_SUPER_MAGIC 0x9fa0
+
+/*
+ * Whether a call of this kind is about such an inode. One that has no name yet is being made: by mkdir, which is about nothing else, or
+ * because the way to the file leads through /proc, where each look-up may make inodes and set their times. There are so many of those
+ * that no place would be left for the file.
+ */
+static __always_inline bool is_concerned(u32 kind, struct inode *inode)
+{
+	struct super_block *sb = LOAD(struct inode, inode, i_sb);
+	bool has_name = LOAD(struct inode, inode, i_dentry.first) != 0;
+
+	if (kind != KIND_MKDIR)
+		return has_name;
+	if (has_name) /* the directory above; if it is a stacked file system's, that has to be known */
+		return LOAD(struct super_block, sb, s_stack_depth) > 0;
+	return LOAD(struct super_block, sb, s_magic) != PROC_SUPER_MAGIC;
 }
 
 SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
@@ -241,6 +261,8 @@ SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
 	struct pending *p;
 
 	if (!filter || !filter->enabled || !s || own_task(s))
+		return 0;
+	if (!is_concerned(kind, (void *)inode))
 		return 0;
 	p = bpf_map_lookup_elem(&pending, &id);
 	if (!p || p->kind != kind) {

@@ -59,6 +59,7 @@ struct super_block {
 	u32 s_dev;
 	struct file_system_type *s_type;
 	int s_stack_depth;
+	unsigned long s_magic;
 	struct mount *s_mounts;
 };
 /* Before 6.18 the mounts of a file system were a plain list. */
