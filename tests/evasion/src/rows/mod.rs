@@ -1,7 +1,13 @@
 //! The rows, one topic a file.
 
+mod arguments;
+mod descriptors;
+mod entries;
+mod memory;
 mod mounts;
+mod network;
 mod paths;
+mod processes;
 mod programs;
 
 use crate::Row;
@@ -27,6 +33,30 @@ pub static TOPICS: &[Topic] = &[
     Topic {
         title: "Programs",
         rows: programs::ROWS,
+    },
+    Topic {
+        title: "Processes",
+        rows: processes::ROWS,
+    },
+    Topic {
+        title: "Descriptors and contents",
+        rows: descriptors::ROWS,
+    },
+    Topic {
+        title: "Other entries into the kernel",
+        rows: entries::ROWS,
+    },
+    Topic {
+        title: "Arguments that change",
+        rows: arguments::ROWS,
+    },
+    Topic {
+        title: "Network",
+        rows: network::ROWS,
+    },
+    Topic {
+        title: "Memory and kernel",
+        rows: memory::ROWS,
     },
 ];
 

@@ -96,7 +96,10 @@ pub(super) const ROWS: &[Row] = &[
         id: "lazy_umount",
         attack: "unmounts a tmpfs lazily, reads there by a descriptor that it has kept",
         expected: "the file's name and inode, and that it hangs nowhere",
-        rules: &[("open", r#"open.file.name == "evasion-umounted" && {old}"#)],
+        rules: &[(
+            "open",
+            r#"open.file.name == "evasion-umounted" && {old} && {me}"#,
+        )],
         check: |seen| nowhere(seen, "evasion-umounted"),
         ..Row::NEW
     },
@@ -106,7 +109,7 @@ pub(super) const ROWS: &[Row] = &[
         expected: "the file's name and inode, and that it hangs nowhere",
         rules: &[(
             "open",
-            r#"open.file.name == "evasion-detached" && {old} && open.file.mount_detached"#,
+            r#"open.file.name == "evasion-detached" && {old} && {me} && open.file.mount_detached"#,
         )],
         check: |seen| nowhere(seen, "evasion-detached"),
         ..Row::NEW
@@ -191,6 +194,15 @@ pub(super) const ROWS: &[Row] = &[
             let plain = seen.path("merged/plain");
             seen.simply("rename", &[("/file/destination/path", plain.into())])
         },
+        ..Row::NEW
+    },
+    Row {
+        id: "overlay_mkdir",
+        attack: "makes a directory in the overlay",
+        expected: "the mkdir by the overlay's path",
+        events: &["mkdir"],
+        rules: &[("mkdir", r#"mkdir.file.path == "{dir}/merged/new""#)],
+        check: |seen| seen.file("mkdir", "merged/new"),
         ..Row::NEW
     },
     Row {

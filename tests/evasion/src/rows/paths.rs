@@ -3,7 +3,7 @@
 use atalaya_e2e::{at, text};
 use serde_json::Value;
 
-use crate::{ALL, Check, Limit, Row, Seen, TRACEPOINTS};
+use crate::{ALL, Check, Limit, Row, Seen, TRACEPOINT_OLD};
 
 const BY_PATH: &str = r#"open.file.path == "{dir}/secret" && {old} && {me}"#;
 
@@ -167,6 +167,35 @@ pub(super) const ROWS: &[Row] = &[
         ..Row::NEW
     },
     Row {
+        id: "proc_self_root_unlink",
+        attack: "removes a file through `/proc/self/root`",
+        expected: "the unlink by the file's own path",
+        events: &["unlink"],
+        rules: &[("unlink", r#"unlink.file.path == "{dir}/secret" && {me}"#)],
+        check: |seen| seen.file("unlink", "secret"),
+        limits: &[Limit::new(
+            TRACEPOINT_OLD,
+            "these hooks come when the call is over and find the caller's strings only; the event says so in `path_resolution_error`",
+        )],
+        ..Row::NEW
+    },
+    Row {
+        id: "proc_self_cwd_rename",
+        attack: "renames a file through `/proc/self/cwd` to `/proc/self/root`",
+        expected: "the rename by both of the file's own paths",
+        events: &["rename"],
+        rules: &[(
+            "rename",
+            r#"rename.file.path == "{dir}/secret" && rename.file.destination.path == "{dir}/plain" && {me}"#,
+        )],
+        check: |seen| seen.file("rename", "secret"),
+        limits: &[Limit::new(
+            TRACEPOINT_OLD,
+            "these hooks come when the call is over and find the caller's strings only; the event says so in `path_resolution_error`",
+        )],
+        ..Row::NEW
+    },
+    Row {
         id: "proc_self_cwd",
         attack: "reads through `/proc/self/cwd`",
         expected: "the file's own path",
@@ -215,8 +244,8 @@ pub(super) const ROWS: &[Row] = &[
             )
         },
         limits: &[Limit::new(
-            TRACEPOINTS,
-            "the file that gets the name is not found among the changed inodes: both paths are the caller's strings, marked so, without inode",
+            TRACEPOINT_OLD,
+            "these hooks come when the call is over and find the caller's strings only; the event says so in `path_resolution_error`",
         )],
         ..Row::NEW
     },

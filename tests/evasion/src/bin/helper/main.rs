@@ -7,11 +7,19 @@
     reason = "raw system calls, other entries into the kernel and shared memory are what this program is for"
 )]
 
+mod arguments;
+mod descriptors;
+mod entries;
+mod fault;
+mod memory;
 mod mounts;
+mod network;
 mod paths;
 mod place;
+mod processes;
 mod programs;
 mod raw;
+mod uring;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +29,17 @@ use place::{Done, Place, Stop};
 type Arm = fn(&Place) -> Done;
 
 /// All arms, by topic as the rows are.
-const ARMS: &[&[(&str, Arm)]] = &[paths::ARMS, mounts::ARMS, programs::ARMS];
+const ARMS: &[&[(&str, Arm)]] = &[
+    paths::ARMS,
+    mounts::ARMS,
+    programs::ARMS,
+    processes::ARMS,
+    descriptors::ARMS,
+    entries::ARMS,
+    arguments::ARMS,
+    network::ARMS,
+    memory::ARMS,
+];
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();

@@ -30,6 +30,7 @@ pub(crate) const ARMS: &[(&str, Arm)] = &[
     ("overlay_copy_up", overlay_copy_up),
     ("overlay_unlink", overlay_unlink),
     ("overlay_rename", overlay_rename),
+    ("overlay_mkdir", overlay_mkdir),
     ("overlay_chmod", overlay_chmod),
     ("overlay_exec", overlay_exec),
     ("overlay_below", overlay_below),
@@ -226,6 +227,12 @@ fn overlay_unlink(place: &Place) -> Done {
 fn overlay_rename(place: &Place) -> Done {
     overlay(place)?;
     std::fs::rename(place.path("merged/secret"), place.path("merged/plain")).step("rename")
+}
+
+fn overlay_mkdir(place: &Place) -> Done {
+    overlay(place)?;
+    place.directory("merged/new")?;
+    Ok(())
 }
 
 fn overlay_chmod(place: &Place) -> Done {

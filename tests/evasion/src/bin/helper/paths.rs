@@ -19,6 +19,8 @@ pub(crate) const ARMS: &[(&str, Arm)] = &[
     ("hardlink", hardlink),
     ("hardlink_first_name", hardlink),
     ("proc_self_root", proc_self_root),
+    ("proc_self_root_unlink", proc_self_root_unlink),
+    ("proc_self_cwd_rename", proc_self_cwd_rename),
     ("proc_self_cwd", proc_self_cwd),
     ("dot_segments", dot_segments),
     ("dirfd", dirfd),
@@ -104,6 +106,18 @@ fn proc_self_root(place: &Place) -> Done {
     let secret = place.secret("secret")?;
     read(format!("/proc/self/root{}", secret.display()))?;
     Ok(())
+}
+
+fn proc_self_root_unlink(place: &Place) -> Done {
+    let secret = place.secret("secret")?;
+    std::fs::remove_file(format!("/proc/self/root{}", secret.display())).step("unlink")
+}
+
+fn proc_self_cwd_rename(place: &Place) -> Done {
+    place.secret("secret")?;
+    std::env::set_current_dir(place.dir()).step("chdir")?;
+    let to = format!("/proc/self/root{}", place.path("plain").display());
+    std::fs::rename("/proc/self/cwd/secret", to).step("rename")
 }
 
 fn proc_self_cwd(place: &Place) -> Done {
