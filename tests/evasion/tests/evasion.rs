@@ -41,7 +41,8 @@ impl Asked {
     }
 
     fn wants(&self, row: &Row) -> bool {
-        self.words.is_empty() || self.words.iter().any(|word| row.id.contains(word.as_str()))
+        let name = format!("evasion::{}", row.id);
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
     }
 }
 
@@ -65,7 +66,7 @@ enum Verdict {
 fn main() -> ExitCode {
     let asked = Asked::read();
     if asked.list {
-        all().for_each(|row| println!("{}: test", row.id));
+        all().for_each(|row| println!("evasion::{}: test", row.id));
         return ExitCode::SUCCESS;
     }
     if asked.update {

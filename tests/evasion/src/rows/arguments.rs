@@ -113,7 +113,6 @@ pub(super) const ROWS: &[Row] = &[
         check: |seen| counts(seen, "rename"),
         limits: &[Limit::by_chance(TRACEPOINT_OLD, CALLERS_STRING)],
         alone: true,
-        ..Row::NEW
     },
     Row {
         id: "race_unlink",
@@ -127,7 +126,6 @@ pub(super) const ROWS: &[Row] = &[
         check: |seen| counts_of_paths(seen, "unlink", "/file/path", paths(seen)),
         limits: &[Limit::by_chance(TRACEPOINT_OLD, CALLERS_STRING)],
         alone: true,
-        ..Row::NEW
     },
     Row {
         id: "race_chmod",
@@ -141,7 +139,6 @@ pub(super) const ROWS: &[Row] = &[
         check: |seen| counts(seen, "chmod"),
         limits: &[Limit::by_chance(TRACEPOINT_OLD, CALLERS_STRING)],
         alone: true,
-        ..Row::NEW
     },
     Row {
         id: "race_connect",

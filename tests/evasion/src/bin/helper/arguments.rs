@@ -132,7 +132,7 @@ fn race_open(place: &Place) -> Done {
 fn race_open_denied(place: &Place) -> Done {
     two_files(place)?;
     std::fs::set_permissions(place.path("a"), PermissionsExt::from_mode(0o644)).step("a mode")?;
-    std::fs::set_permissions(place.path("b"), PermissionsExt::from_mode(0)).step("a mode")?;
+    std::fs::set_permissions(place.path("b"), PermissionsExt::from_mode(0o000)).step("a mode")?;
     sys!(SYS_setresuid, 1234, 1234, 1234).step("setresuid")?;
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
@@ -397,7 +397,7 @@ fn cold_page(place: &Place) -> Done {
 
 fn cold_page_denied(place: &Place) -> Done {
     let secret = place.secret("secret")?;
-    std::fs::set_permissions(secret, PermissionsExt::from_mode(0)).step("its mode")?;
+    std::fs::set_permissions(secret, PermissionsExt::from_mode(0o000)).step("its mode")?;
     let path = cold(place, "secret")?;
     sys!(SYS_setresuid, 1234, 1234, 1234).step("setresuid")?;
     match sys!(SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY) {
