@@ -2,6 +2,7 @@
 //!
 //! - [`ProcessTree`]: who a pid is at a given time, and where it comes from. Fed by fork, exec and exit captures; filled
 //!   at start by a [`Snapshot`] of `/proc`.
+//! - [`TaskSource`]: the kernel's own list of processes, which the tree asks where it has lost its thread.
 //! - [`UserTables`]: names of users and groups, on the host and in containers.
 //! - [`cgroup`]: what a cgroup's path says; [`CgroupCache`] keeps each once.
 //! - [`HashResolver`]: hashes of files.
@@ -18,6 +19,8 @@ mod hash;
 pub mod procfs;
 mod script;
 mod snapshot;
+mod strings;
+mod tasks;
 mod tree;
 mod users;
 
@@ -25,5 +28,6 @@ pub use cgroup_cache::{CgroupCache, CgroupFs, Membership};
 pub use hash::{FileHashes, HashAlgorithm, HashOptions, HashRequest, HashResolver, HashState};
 pub use script::complete_script;
 pub use snapshot::Snapshot;
-pub use tree::{ProcessTree, Resolved, TreeOptions, TreeStats};
+pub use tasks::TaskSource;
+pub use tree::{BreakReason, Broken, ProcessTree, Resolved, TreeOptions, TreeStats};
 pub use users::{Names, Scope, UserTables};

@@ -31,8 +31,10 @@ pub struct ProcEntry {
     pub sid: u32,
     /// Controlling terminal as the kernel names it (`pts0`), or empty.
     pub tty: String,
-    /// Start (boot time, ns), as precise as a clock tick.
+    /// Start (boot time, ns), as precise as a clock tick or, with `start_low`, to the nanosecond.
     pub start_time_ns: u64,
+    /// The lower half of the exact start; 0 where that is not known.
+    pub start_low: u32,
     /// A kernel thread.
     pub is_kthread: bool,
     /// Forked and not exec'd since.
@@ -57,8 +59,30 @@ pub struct ProcEntry {
     pub cgroup_path: String,
     /// The path in the default hierarchy (v2); empty when that is not mounted.
     pub cgroup_v2_path: String,
+    /// The cgroup's number in the default hierarchy; 0 where only the path is known.
+    pub cgroup_id: u64,
+    /// The session of the audit system; `u32::MAX` for none.
+    pub session: u32,
     /// When it was read (boot time, ns).
     pub read_at_ns: u64,
+}
+
+/// Arguments and environment of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Strings {
+    pub(crate) args: Vec<String>,
+    pub(crate) args_truncated: bool,
+    pub(crate) envs: Vec<String>,
+    pub(crate) envs_truncated: bool,
+}
+
+impl ProcEntry {
+    pub(crate) fn take_strings(&mut self, strings: Strings) {
+        self.args = strings.args;
+        self.args_truncated = strings.args_truncated;
+        self.envs = strings.envs;
+        self.envs_truncated = strings.envs_truncated;
+    }
 }
 
 /// What `stat` says that nothing else does.
@@ -184,14 +208,51 @@ pub fn clock_ticks() -> u64 {
     rustix::param::clock_ticks_per_second().max(1)
 }
 
-/// Reads one process. `None` when it is gone (or never was).
-pub fn read_process(pid: u32) -> Option<ProcEntry> {
-    let dir = rustix::fs::open(
+fn open_dir(pid: u32) -> Option<OwnedFd> {
+    rustix::fs::open(
         format!("/proc/{pid}"),
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
-    .ok()?;
+    .ok()
+}
+
+/// The directory of the process with this pid that began at this time.
+pub(crate) fn open_process(pid: u32, start_time_ns: u64) -> Option<OwnedFd> {
+    let dir = open_dir(pid)?;
+    let (stat, _) = read_at(&dir, "stat", FILE_LIMIT)?;
+    let began = ticks_to_ns(parse_stat(&stat)?.start_ticks);
+    (began.abs_diff(start_time_ns) <= 1_000_000_000 / clock_ticks()).then_some(dir)
+}
+
+/// Arguments and environment. Reads the process's memory, which can take for ever; see [`crate::strings`].
+pub(crate) fn read_strings(dir: &OwnedFd) -> Strings {
+    let mut strings = Strings::default();
+    if let Some((bytes, cut)) = read_at(dir, "cmdline", STRINGS_LIMIT) {
+        strings.args = parse_strings(&bytes);
+        strings.args_truncated = cut;
+    }
+    if let Some((bytes, cut)) = read_at(dir, "environ", STRINGS_LIMIT) {
+        strings.envs = parse_strings(&bytes);
+        strings.envs_truncated = cut;
+    }
+    strings
+}
+
+/// Reads one process, its memory included. `None` when it is gone (or never was).
+pub fn read_process(pid: u32) -> Option<ProcEntry> {
+    let mut entry = read_task(pid)?;
+    if !entry.is_kthread
+        && let Some(dir) = open_process(pid, entry.start_time_ns)
+    {
+        entry.take_strings(read_strings(&dir));
+    }
+    Some(entry)
+}
+
+/// Reads what the kernel itself knows of a process. `None` when it is gone (or never was).
+pub(crate) fn read_task(pid: u32) -> Option<ProcEntry> {
+    let dir = open_dir(pid)?;
     let (stat, _) = read_at(&dir, "stat", FILE_LIMIT)?;
     let stat = parse_stat(&stat)?;
     let mut entry = ProcEntry {
@@ -208,6 +269,13 @@ pub fn read_process(pid: u32) -> Option<ProcEntry> {
         ..ProcEntry::default()
     };
     entry.creds.auid = u32::MAX;
+    entry.session = u32::MAX;
+    if let Some((session, _)) = read_at(&dir, "sessionid", 32) {
+        entry.session = std::str::from_utf8(&session)
+            .ok()
+            .and_then(|s| s.trim().parse().ok())
+            .unwrap_or(u32::MAX);
+    }
     if let Some((status, _)) = read_at(&dir, "status", FILE_LIMIT)
         && let Some(ns_pid) = parse_status(&status, &mut entry.creds)
     {
@@ -226,16 +294,13 @@ pub fn read_process(pid: u32) -> Option<ProcEntry> {
     entry.namespaces = read_namespaces(&dir);
     if !entry.is_kthread {
         entry.exe = read_exe(&dir);
-        if let Some((bytes, cut)) = read_at(&dir, "cmdline", STRINGS_LIMIT) {
-            entry.args = parse_strings(&bytes);
-            entry.args_truncated = cut;
-        }
-        if let Some((bytes, cut)) = read_at(&dir, "environ", STRINGS_LIMIT) {
-            entry.envs = parse_strings(&bytes);
-            entry.envs_truncated = cut;
-        }
     }
     Some(entry)
+}
+
+/// Whether there is a process with this pid.
+pub(crate) fn exists(pid: u32) -> bool {
+    open_dir(pid).is_some()
 }
 
 /// The pids in `/proc`.
@@ -251,11 +316,7 @@ pub fn pids() -> Vec<u32> {
 pub fn read_filesystems(pid: u32) -> Vec<(u32, String)> {
     // A host with thousands of containers has a few megabytes of them.
     const LIMIT: usize = 8 << 20;
-    let Ok(dir) = rustix::fs::open(
-        format!("/proc/{pid}"),
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) else {
+    let Some(dir) = open_dir(pid) else {
         return Vec::new();
     };
     read_at(&dir, "mountinfo", LIMIT).map_or_else(Vec::new, |(bytes, _)| parse_mountinfo(&bytes))

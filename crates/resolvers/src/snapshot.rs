@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use crate::clock;
 use crate::procfs::{self, ProcEntry};
+use crate::strings::StringsReader;
 
 /// What `/proc` held, parents before their children.
 #[derive(Debug, Clone, Default)]
@@ -28,8 +29,12 @@ impl Snapshot {
         let mut filesystems: FxHashMap<u32, FxHashMap<u32, String>> = FxHashMap::default();
         let mut processes: Vec<ProcEntry> = procfs::pids()
             .into_iter()
-            .filter_map(procfs::read_process)
+            .filter_map(procfs::read_task)
             .collect();
+        let mut strings = StringsReader::default();
+        for process in &mut processes {
+            strings.fill(process);
+        }
         for process in &mut processes {
             if !process.exe.known {
                 continue;

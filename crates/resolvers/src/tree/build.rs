@@ -197,15 +197,20 @@ impl ProcessTree {
         from_snapshot: bool,
         parent: Option<Arc<Process>>,
     ) -> Process {
-        let id = self.cgroup_fs.id_of(&entry.cgroup_v2_path);
+        let id = match entry.cgroup_id {
+            0 => self.cgroup_fs.id_of(&entry.cgroup_v2_path),
+            id => id,
+        };
         let started = self.epoch_ns(entry.start_time_ns);
         let membership = self.membership(parent.as_deref(), id, &entry.cgroup_path, started);
         // A process that runs its parent's program shares it.
         let shared = parent.as_ref().filter(|parent| {
+            // What it was forked with it still has; its own memory may not have been readable.
+            let strings = parent.image.argv == entry.args && parent.image.envp == entry.envs;
+            let unread = entry.args.is_empty() && entry.args_truncated;
             entry.is_fork
                 && parent.image.file.inode == entry.exe.inode
-                && parent.image.argv == entry.args
-                && parent.image.envp == entry.envs
+                && (strings || unread)
         });
         let image = match shared {
             Some(parent) => Arc::clone(&parent.image),

@@ -10,15 +10,22 @@ use super::history::Slot;
 use crate::procfs::{self, ProcEntry};
 use crate::snapshot::Snapshot;
 
-/// Start times in `/proc` are counted in clock ticks, those of captures in nanoseconds.
-fn same_start(a: u64, b: u64) -> bool {
-    a == 0 || b == 0 || a.abs_diff(b) <= 1_000_000_000 / procfs::clock_ticks()
+/// Whether it is the process that began then. Start times in `/proc` are counted in clock ticks, those of captures in nanoseconds.
+pub(super) fn is_same_start(slot: &Slot, start_ns: u64) -> bool {
+    if slot.start_low != 0 && start_ns != 0 {
+        return slot.start_low == start_ns as u32;
+    }
+    let known = slot.start_ns;
+    known == 0
+        || start_ns == 0
+        || known.abs_diff(start_ns) <= 1_000_000_000 / procfs::clock_ticks()
 }
 
 impl ProcessTree {
     /// Takes over the snapshot. Do it before the first capture; see [`Snapshot::take`]. Returns the processes, in the
     /// order of their start.
     pub fn load(&mut self, snapshot: Snapshot) -> Vec<Arc<Process>> {
+        self.loaded_ns = snapshot.finished_ns;
         let mut loaded: Vec<Arc<Process>> = snapshot
             .processes
             .into_iter()
@@ -30,11 +37,14 @@ impl ProcessTree {
 
     pub(super) fn add_entry(&mut self, entry: ProcEntry, from_snapshot: bool) -> Arc<Process> {
         let (pid, start_ns, read_at_ns) = (entry.pid, entry.start_time_ns, entry.read_at_ns);
+        let start_low = entry.start_low;
+        // As the parent was when it forked, or the oldest that is known of it. Who began later cannot be a parent: that pid has a new owner.
+        let tick = 1_000_000_000 / procfs::clock_ticks();
         let parent = self
             .slots
             .get(&entry.ppid)
-            .filter(|_| entry.ppid != pid)
-            .map(|slot| Arc::clone(slot.newest()));
+            .filter(|slot| entry.ppid != pid && slot.start_ns <= start_ns + tick)
+            .map(|slot| Arc::clone(slot.at(start_ns)));
         let mut process = self.node_of_entry(entry, from_snapshot, parent);
         let is_own = process
             .parent
@@ -46,8 +56,17 @@ impl ProcessTree {
         let process = Arc::new(process);
         let mut slot = Slot::new(start_ns, Arc::clone(&process));
         slot.start_ns = start_ns;
+        slot.start_low = start_low;
         slot.read_at_ns = read_at_ns;
-        self.insert(pid, slot);
+        let is_same = self
+            .slots
+            .get(&pid)
+            .is_some_and(|former| is_same_start(former, start_ns));
+        if is_same {
+            self.insert(pid, slot);
+        } else {
+            self.replace(pid, slot);
+        }
         process
     }
 
@@ -59,10 +78,11 @@ impl ProcessTree {
         let former = self.slots.remove(&fork.child_pid);
         let mut slot = Slot::new(fork.start_time_ns.min(header.time_ns), Arc::clone(&child));
         slot.start_ns = fork.start_time_ns;
+        slot.start_low = fork.start_time_ns as u32;
         if let Some(former) = former {
             if former.ended_ns == 0
                 && former.read_at_ns > header.time_ns
-                && same_start(former.start_ns, fork.start_time_ns)
+                && is_same_start(&former, fork.start_time_ns)
             {
                 // The snapshot has read this very process after it was forked. What it read is at least as new; only
                 // the lineage and the exact start are better here. Captures of what it did until then follow.
@@ -86,11 +106,18 @@ impl ProcessTree {
 
     /// An exec. Takes the strings out of `exec`. Returns the process with its new image.
     pub fn exec(&mut self, header: &Header, exec: &mut Exec) -> Arc<Process> {
-        let slot = self
-            .slots
-            .get(&header.pid)
-            .filter(|slot| slot.ended_ns == 0 || slot.ended_ns >= header.time_ns)
-            .filter(|slot| same_start(slot.start_ns, exec.start_time_ns));
+        self.saw(header.time_ns);
+        let is_own = |slot: &&Slot| {
+            (slot.ended_ns == 0 || slot.ended_ns >= header.time_ns)
+                && is_same_start(slot, exec.start_time_ns)
+        };
+        let mut broken = None;
+        if self.slots.get(&header.pid).filter(is_own).is_none() {
+            // Who it was until now nobody saw; where it comes from the kernel may still know.
+            self.stats.unknown += 1;
+            broken = Some(self.find_parent(header, exec.ppid));
+        }
+        let slot = self.slots.get(&header.pid).filter(is_own);
         let (former, parent, since_ns) = match slot {
             Some(slot) => {
                 let former = Arc::clone(slot.newest());
@@ -99,13 +126,13 @@ impl ProcessTree {
                 let parent = if former.is_exec && !already_read {
                     Some(Arc::clone(&former))
                 } else {
-                    former.parent.parent().cloned()
+                    let known = former.parent.parent().cloned();
+                    known.or_else(|| self.living_parent(exec.ppid, header.time_ns))
                 };
                 (Some(former), parent, header.time_ns)
             }
             None => {
-                self.stats.unknown += 1;
-                let parent = self.parent_of_unknown(exec.ppid, header.time_ns);
+                let parent = self.living_parent(exec.ppid, header.time_ns);
                 (None, parent, exec.start_time_ns.min(header.time_ns))
             }
         };
@@ -125,6 +152,7 @@ impl ProcessTree {
             Some(slot) if is_known => {
                 slot.push(since_ns, kept, keep_ns);
                 slot.start_ns = start_ns;
+                slot.start_low = start_ns as u32;
                 slot.read_at_ns = 0;
                 slot.wants_procfs = false;
                 slot.referenced = true;
@@ -132,31 +160,16 @@ impl ProcessTree {
             _ => {
                 let mut slot = Slot::new(since_ns, kept);
                 slot.start_ns = start_ns;
-                if let Some(former) = self.slots.remove(&header.pid) {
-                    slot.inherit(former, keep_ns);
-                }
-                self.insert(header.pid, slot);
+                slot.start_low = start_ns as u32;
+                self.replace(header.pid, slot);
             }
         }
+        if let Some(reason) = broken {
+            let is_whole = process.parent.parent().is_some();
+            self.stats.healed += u64::from(is_whole);
+            self.tell(reason, header, is_whole);
+        }
         process
-    }
-
-    /// The parent of a process whose fork was not seen.
-    fn parent_of_unknown(&mut self, ppid: u32, time_ns: u64) -> Option<Arc<Process>> {
-        if ppid == 0 {
-            return None;
-        }
-        let known = self
-            .slots
-            .get(&ppid)
-            .is_some_and(|slot| !slot.is_over(time_ns));
-        if !known && self.budget.take(time_ns) {
-            self.load_from_procfs(ppid, time_ns, 16);
-        }
-        self.slots
-            .get(&ppid)
-            .filter(|slot| !slot.is_over(time_ns))
-            .map(|slot| Arc::clone(slot.at(time_ns)))
     }
 
     /// A process was moved to another cgroup. Its children stay where they are.
@@ -185,10 +198,12 @@ impl ProcessTree {
 
     /// An exit. Returns the process as it ended; it stays in the tree for late events until [`ProcessTree::expire`].
     pub fn exit(&mut self, header: &Header) -> Arc<Process> {
-        let is_former_owners = self
-            .slots
-            .get(&header.pid)
-            .is_some_and(|slot| slot.start_ns > header.time_ns);
+        self.saw(header.time_ns);
+        self.saw_end(header.pid);
+        let is_former_owners = self.slots.get(&header.pid).is_some_and(|slot| {
+            slot.start_ns > header.time_ns
+                || slot.is_of_another(header.start_low, header.time_ns)
+        });
         if is_former_owners || !self.slots.contains_key(&header.pid) {
             // Of a process that was gone before the snapshot came to it, or of one that was never known. /proc has
             // nothing to say of it any more.
@@ -199,7 +214,11 @@ impl ProcessTree {
                 {
                     (**slot.at(header.time_ns)).clone()
                 }
-                _ => self.node_of_header(header),
+                _ => {
+                    let mut process = self.node_of_header(header);
+                    process.set_parent(self.living_parent(header.ppid, header.time_ns));
+                    process
+                }
             };
             process.exit_time = self.epoch_ns(header.time_ns);
             return Arc::new(process);

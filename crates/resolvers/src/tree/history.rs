@@ -14,6 +14,8 @@ pub(super) struct Slot {
     nodes: Vec<(u64, Arc<Process>)>,
     /// Start of the process (boot time, ns); 0 when unknown.
     pub(super) start_ns: u64,
+    /// The lower half of the exact start; 0 when unknown.
+    pub(super) start_low: u32,
     /// When it ended; 0 while it lives.
     pub(super) ended_ns: u64,
     /// When its node was read from `/proc`; 0 when it was built from captures. Captures from before are already in the
@@ -30,6 +32,7 @@ impl Slot {
         Self {
             nodes: vec![(since_ns, process)],
             start_ns: 0,
+            start_low: 0,
             ended_ns: 0,
             read_at_ns: 0,
             wants_procfs: false,
@@ -63,6 +66,26 @@ impl Slot {
     pub(super) fn is_over(&self, time_ns: u64) -> bool {
         const MARGIN_NS: u64 = 100_000_000;
         self.ended_ns != 0 && time_ns > self.ended_ns + MARGIN_NS
+    }
+
+    /// Since when the newest node is valid.
+    pub(super) fn newest_since(&self) -> u64 {
+        self.nodes[self.nodes.len() - 1].0
+    }
+
+    /// Whether what happened at this time was done by another process than the pid's owner that is known here. `start_low` is the lower
+    /// half of the start of who did it, 0 when unknown. What is older than the owner may be a former owner's.
+    pub(super) fn is_of_another(&self, start_low: u32, time_ns: u64) -> bool {
+        if start_low == 0 || time_ns < self.start_ns {
+            return false;
+        }
+        if self.start_low != 0 {
+            return self.start_low != start_low;
+        }
+        // Known to a clock tick only; the halves wrap around together.
+        let tick = (1_000_000_000 / crate::procfs::clock_ticks()) as u32;
+        let ahead = start_low.wrapping_sub(self.start_ns as u32);
+        self.start_ns != 0 && ahead > tick && ahead.wrapping_neg() > tick
     }
 
     /// Exchanges the newest node for a changed copy.

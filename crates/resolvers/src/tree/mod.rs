@@ -6,6 +6,7 @@
 
 mod build;
 mod feed;
+mod heal;
 mod history;
 mod images;
 
@@ -15,13 +16,16 @@ use std::time::Duration;
 
 use atalaya_model::Process;
 use atalaya_model::capture::Header;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::cgroup_cache::{CgroupCache, CgroupFs, Membership};
 use crate::clock;
-use crate::procfs;
+use crate::strings::StringsReader;
+use heal::Healer;
 use history::Slot;
 use images::ImageBudget;
+
+pub use heal::{BreakReason, Broken};
 
 /// Bounds of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub struct TreeOptions {
     pub max_cgroups: usize,
     /// How long an ended process, or the node before an exec, is kept for late events.
     pub keep: Duration,
-    /// How often `/proc` may be asked about a process that is not known: per second, and as many at once.
+    /// How often the kernel may be asked about a process that is not known: per second, and as many at once.
     pub procfs_per_second: u32,
 }
 
@@ -70,8 +74,14 @@ pub struct TreeStats {
     pub trimmed: u64,
     /// Living processes forgotten for want of room.
     pub evicted: u64,
-    /// Unknown processes that `/proc` told of.
-    pub from_procfs: u64,
+    /// Lineages that were found to be broken.
+    pub broken: u64,
+    /// Of these, those that are whole again.
+    pub healed: u64,
+    /// How often all processes were listed for it.
+    pub scans: u64,
+    /// Processes whose arguments could not be read in time.
+    pub slow_strings: u64,
     /// Unknown processes of which only the record's header is known.
     pub incomplete: u64,
     /// Exits and execs of processes that were not known.
@@ -83,8 +93,8 @@ pub struct TreeStats {
 pub enum Resolved {
     /// In the tree.
     Known,
-    /// Read from `/proc` just now: arguments and path are those of now.
-    Procfs,
+    /// Asked for just now: arguments and path are those of now.
+    Found,
     /// Only what the record's header says is known: no executable, no parent.
     Incomplete,
 }
@@ -104,6 +114,12 @@ pub struct ProcessTree {
     /// Added to boot time gives time since the epoch.
     epoch_offset: i64,
     budget: Budget,
+    healer: Healer,
+    strings: StringsReader,
+    /// When the snapshot was finished (boot time, ns).
+    loaded_ns: u64,
+    /// Living processes that had to be forgotten: that they are not known is no loss.
+    evicted: FxHashSet<u32>,
     stats: TreeStats,
 }
 
@@ -126,6 +142,10 @@ impl ProcessTree {
             cgroup_fs: CgroupFs::find(),
             epoch_offset: clock::boot_to_epoch_ns(),
             budget: Budget::new(options.procfs_per_second),
+            healer: Healer::new(),
+            strings: StringsReader::default(),
+            loaded_ns: 0,
+            evicted: FxHashSet::default(),
             stats: TreeStats::default(),
         }
     }
@@ -142,10 +162,12 @@ impl ProcessTree {
 
     /// The process that caused a record, as it was then: with the record's credentials, thread, comm and cgroup.
     pub fn resolve(&mut self, header: &Header) -> (Arc<Process>, Resolved) {
+        self.saw(header.time_ns);
         let found = self
             .slots
             .get(&header.pid)
             .filter(|slot| !slot.is_over(header.time_ns))
+            .filter(|slot| !slot.is_of_another(header.start_low, header.time_ns))
             .map(|slot| (slot.wants_procfs, slot.is_newest_at(header.time_ns)));
         let resolved = match found {
             Some((false, _)) => Resolved::Known,
@@ -169,6 +191,9 @@ impl ProcessTree {
         };
         if let Some(slot) = self.slots.get_mut(&header.pid) {
             slot.referenced = true;
+            if slot.start_low == 0 && slot.start_ns <= header.time_ns {
+                slot.start_low = header.start_low;
+            }
         }
         (process, resolved)
     }
@@ -244,7 +269,7 @@ impl ProcessTree {
             // Pids that were reused stand in the list twice.
             if self.clock_hand.len() > 2 * self.options.max_processes.max(64) {
                 let slots = &self.slots;
-                let mut seen = rustc_hash::FxHashSet::default();
+                let mut seen = FxHashSet::default();
                 self.clock_hand.retain(|known| {
                     (slots.contains_key(known) || *known == pid) && seen.insert(*known)
                 });
@@ -278,68 +303,14 @@ impl ProcessTree {
             } else {
                 self.slots.remove(&pid);
                 self.stats.evicted += 1;
+                if self.evicted.len() >= 4 * self.options.max_processes {
+                    self.evicted.clear();
+                }
+                self.evicted.insert(pid);
                 return true;
             }
         }
         false
-    }
-
-    /// A process that a record names and the tree does not know: a lost fork, an evicted process. `/proc` knows it if
-    /// it still lives; it is asked once, and not too often, because a storm of such records must not become a storm
-    /// of system calls.
-    fn find_unknown(&mut self, header: &Header, has_slot: bool) -> Resolved {
-        if self.budget.take(header.time_ns) {
-            if self.load_from_procfs(header.pid, header.time_ns, 16) {
-                self.stats.from_procfs += 1;
-                return Resolved::Procfs;
-            }
-            if has_slot {
-                if let Some(slot) = self.slots.get_mut(&header.pid) {
-                    slot.wants_procfs = false;
-                }
-                return Resolved::Incomplete;
-            }
-            let slot = Slot::new(header.time_ns, Arc::new(self.node_of_header(header)));
-            self.insert(header.pid, slot);
-        } else {
-            if has_slot {
-                return Resolved::Incomplete;
-            }
-            let mut slot = Slot::new(header.time_ns, Arc::new(self.node_of_header(header)));
-            slot.wants_procfs = true;
-            self.insert(header.pid, slot);
-        }
-        self.stats.incomplete += 1;
-        Resolved::Incomplete
-    }
-
-    /// Reads a process, and those of its ancestors that are not known, from `/proc`. Only if it can have caused what
-    /// happened at `time_ns`.
-    fn load_from_procfs(&mut self, pid: u32, time_ns: u64, depth: u32) -> bool {
-        let Some(mut entry) = procfs::read_process(pid) else {
-            return false;
-        };
-        if entry.start_time_ns > time_ns {
-            return false;
-        }
-        if entry.exe.known {
-            let mounts = procfs::read_filesystems(pid);
-            if let Some((_, filesystem)) = mounts
-                .into_iter()
-                .find(|(mount, _)| *mount == entry.exe.mount_id)
-            {
-                entry.exe.filesystem = filesystem;
-            }
-        }
-        let parent_known = self
-            .slots
-            .get(&entry.ppid)
-            .is_some_and(|slot| !slot.is_over(time_ns));
-        if depth > 0 && entry.ppid != 0 && !parent_known && self.budget.take(time_ns) {
-            self.load_from_procfs(entry.ppid, time_ns, depth - 1);
-        }
-        self.add_entry(entry, false);
-        true
     }
 
     fn membership(
@@ -395,3 +366,5 @@ impl Budget {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_heal;

@@ -211,7 +211,7 @@ fn unknown_processes() {
         ..Header::default()
     };
     let (process, how) = tree.resolve(&me);
-    assert_eq!(how, Resolved::Procfs);
+    assert_eq!(how, Resolved::Found);
     assert_eq!(
         process.image.file.path,
         std::env::current_exe().unwrap().to_str().unwrap()
