@@ -225,7 +225,10 @@ impl Control {
         add("process_tree.image_bytes", tree.image_bytes.to_string());
         add("process_tree.trimmed", tree.trimmed.to_string());
         add("process_tree.evicted", tree.evicted.to_string());
-        add("process_tree.from_procfs", tree.from_procfs.to_string());
+        add("process_tree.broken", tree.broken.to_string());
+        add("process_tree.healed", tree.healed.to_string());
+        add("process_tree.scans", tree.scans.to_string());
+        add("process_tree.slow_strings", tree.slow_strings.to_string());
         add("process_tree.incomplete", tree.incomplete.to_string());
         add("process_tree.unknown", tree.unknown.to_string());
         details

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use atalaya_model::capture::{CaptureKind, Loss};
-use atalaya_model::json::{AgentContext, CustomEvent, Heartbeat, LostEvents, LostIn};
+use atalaya_model::json::{
+    AgentContext, BrokenLineage, BrokenProcess, CustomEvent, Heartbeat, LostEvents, LostIn,
+};
 use atalaya_model::{Context, Event, EventData};
 use atalaya_policy::{Rule, Texts, VariableStore};
-use atalaya_resolvers::{ProcessTree, Snapshot, UserTables, cgroup, clock};
+use atalaya_resolvers::{Broken, ProcessTree, Snapshot, UserTables, cgroup, clock};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::Control;
@@ -135,13 +137,46 @@ impl Shared {
         for loss in &losses {
             add(&self.stats.of(loss.kind).lost, loss.count);
         }
-        let tree = self.tree();
+        let mut tree = self.tree();
+        if losses.iter().any(|loss| loss.kind < CaptureKind::Open) {
+            tree.lost();
+        }
         let events = lost_events(&losses, |id| tree.cgroup_path(id).unwrap_or("").to_owned());
         drop(tree);
         for event in events {
             tracing::warn!(map = event.map, lost = ?event.per_event, "events were lost");
             self.custom(&CustomEvent::LostEvents(event));
         }
+    }
+
+    /// Tells of broken lineages: of one as an example, and how many there were since the last time.
+    fn report_broken(&self, unreported: &mut Vec<Broken>, told: &mut Option<Instant>) {
+        let (new, count) = {
+            let mut tree = self.tree();
+            (tree.take_broken(), tree.stats().broken)
+        };
+        for broken in &new {
+            tracing::debug!(
+                pid = broken.process.pid,
+                reason = broken.reason.name(),
+                healed = broken.healed,
+                "the lineage of a process was broken"
+            );
+        }
+        unreported.extend(new);
+        unreported.truncate(BROKEN_LISTED);
+        let is_due = told.is_none_or(|at| at.elapsed() >= BROKEN_EVERY);
+        let Some(first) = unreported.first().filter(|_| is_due) else {
+            return;
+        };
+        let event = BrokenLineage {
+            error: first.reason.name().to_owned(),
+            total: count,
+            processes: unreported.iter().map(broken_process).collect(),
+        };
+        unreported.clear();
+        *told = Some(Instant::now());
+        self.custom(&CustomEvent::BrokenLineage(event));
     }
 
     fn beat(&self) {
@@ -168,6 +203,24 @@ impl Shared {
             self.custom(&outcome.event());
         }
         Ok(outcome)
+    }
+}
+
+/// So many processes one event about broken lineages lists, and there is at most one in so much time.
+const BROKEN_LISTED: usize = 16;
+const BROKEN_EVERY: Duration = Duration::from_secs(30);
+
+fn broken_process(broken: &Broken) -> BrokenProcess {
+    let process = &broken.process;
+    BrokenProcess {
+        pid: process.pid,
+        ppid: process.ppid,
+        comm: process.comm.to_string(),
+        path: process.image.file.path.clone(),
+        container_id: process.container_id().to_owned(),
+        reason: broken.reason.name().to_owned(),
+        healed: broken.healed,
+        ancestors: process.parent.depth(),
     }
 }
 
@@ -254,6 +307,9 @@ impl Engine {
             loaded.applied = source.apply(&loaded.interest)?;
             let sink = Arc::clone(&shared);
             source.start(Box::new(move |capture| sink.queues.push(capture)))?;
+            if let Some(tasks) = source.tasks() {
+                shared.tree().set_task_source(tasks);
+            }
             Arc::new(loaded)
         };
         shared.rules.store(Arc::clone(&loaded));
@@ -397,11 +453,13 @@ fn keep_house(shared: &Shared) {
     const CLOCKS: Duration = Duration::from_secs(10);
     let tick = TICK.min(shared.pulse.period());
     shared.beat();
+    let (mut broken, mut told_broken) = (Vec::new(), None);
     let (mut beaten, mut told, mut clocks) = (Instant::now(), Instant::now(), Instant::now());
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(tick) {
         if told.elapsed() >= TICK {
             told = Instant::now();
             shared.report_losses();
+            shared.report_broken(&mut broken, &mut told_broken);
         }
         if beaten.elapsed() >= shared.pulse.period() {
             beaten = Instant::now();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss};
+use atalaya_resolvers::TaskSource;
 
 /// Where the source delivers to, in the order of time. It is called by the source's own thread and does not block for file
 /// captures.
@@ -89,6 +90,10 @@ pub trait EventSource: Send {
     fn take_losses(&mut self) -> Vec<Loss>;
     /// Asks the kernel for a sign of life that comes back as a heartbeat capture with this number.
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError>;
+    /// Who lists all processes, for a process tree that has lost its thread; `None` where nobody can.
+    fn tasks(&mut self) -> Option<Box<dyn TaskSource>> {
+        None
+    }
     /// The state of the source.
     fn report(&self) -> SourceReport;
 }

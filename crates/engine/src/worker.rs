@@ -159,6 +159,7 @@ impl Worker {
             }
             Body::Exit(exit) => (tree.exit(&header), EventData::Exit(exit.into())),
             Body::Heartbeat(sequence) => {
+                tree.saw(header.time_ns);
                 // Not `resolve`: how the sensor asks for one (a thread renames itself) is nothing to keep.
                 let own = tree.get(header.pid).cloned();
                 (

@@ -182,6 +182,7 @@ fn custom(line: &mut String, message: &SecurityEventMessage, event: &Value, styl
     };
     let about = match message.rule_id.as_str() {
         "self_test" => format!("{} passed, {} failed", list("success"), list("fails")),
+        "broken_process_lineage" => format!("{} processes", list("processes")),
         "heartbeat" | "ruleset_loaded" => format!("{} policies", list("policies")),
         _ => {
             let title = event

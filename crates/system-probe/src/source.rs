@@ -6,7 +6,8 @@ use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
     ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
 };
-use atalaya_model::capture::{Approvers, Loss};
+use atalaya_model::capture::{Approvers, Loss, Task};
+use atalaya_resolvers::TaskSource;
 use atalaya_sensor::{Options, Sensor, Tier};
 
 /// Kinds from this number on go through the bulk ring; those below, the life cycle, through the vital one.
@@ -39,6 +40,27 @@ impl SensorSource {
             sensor: Sensor::open(&options)?,
             filters: config.enable_kernel_filters && config.enable_approvers,
         })
+    }
+}
+
+/// The kernel's list of processes, loaded when it is first asked for.
+#[derive(Debug, Default)]
+struct Tasks {
+    loaded: Option<atalaya_sensor::Tasks>,
+}
+
+impl TaskSource for Tasks {
+    fn scan(&mut self) -> Option<Vec<Task>> {
+        if self.loaded.is_none() {
+            self.loaded = atalaya_sensor::Tasks::open()
+                .inspect_err(|error| tracing::warn!("processes are looked up in /proc: {error}"))
+                .ok();
+        }
+        let tasks = self.loaded.as_ref()?;
+        tasks
+            .scan()
+            .inspect_err(|error| tracing::warn!("processes are looked up in /proc: {error}"))
+            .ok()
     }
 }
 
@@ -75,6 +97,10 @@ impl EventSource for SensorSource {
 
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {
         self.sensor.heartbeat(number).map_err(refused)
+    }
+
+    fn tasks(&mut self) -> Option<Box<dyn TaskSource>> {
+        Some(Box::new(Tasks::default()))
     }
 
     fn report(&self) -> SourceReport {

@@ -11,11 +11,12 @@ use serde_json::Value;
 pub struct SchemaError(pub String);
 
 /// Rule ids of the agent's own events, which have a shape of their own.
-const CUSTOM: [&str; 6] = [
+const CUSTOM: [&str; 7] = [
     "heartbeat",
     "self_test",
     "lost_events",
     "ruleset_loaded",
+    "broken_process_lineage",
     "abnormal_path",
     "no_process_context",
 ];

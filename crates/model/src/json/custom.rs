@@ -25,6 +25,8 @@ pub enum CustomEvent {
     LostEvents(LostEvents),
     /// Policies were loaded.
     RulesetLoaded(Box<RulesetLoaded>),
+    /// The process tree had lost its thread.
+    BrokenLineage(BrokenLineage),
 }
 
 /// It lives, from the kernel hook to this output.
@@ -101,6 +103,40 @@ pub struct LostIn {
     pub container_id: String,
     /// How many.
     pub count: u64,
+}
+
+/// Processes were found whose origin the process tree did not know, or knew wrongly.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct BrokenLineage {
+    /// How the first was noticed.
+    pub error: String,
+    /// How many there were since the agent started.
+    pub total: u64,
+    /// The first of those since the last such event.
+    pub processes: Vec<BrokenProcess>,
+}
+
+/// A process whose lineage was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct BrokenProcess {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's.
+    pub ppid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its program, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// The container's id, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container_id: String,
+    /// How it was noticed.
+    pub reason: String,
+    /// Whether it is in its place now.
+    pub healed: bool,
+    /// How many ancestors are known now.
+    pub ancestors: u32,
 }
 
 /// Policies were loaded.
@@ -192,6 +228,7 @@ impl CustomEvent {
             Self::SelfTest(_) => "self_test",
             Self::LostEvents(_) => "lost_events",
             Self::RulesetLoaded(_) => "ruleset_loaded",
+            Self::BrokenLineage(_) => "broken_process_lineage",
         }
     }
 
@@ -203,6 +240,7 @@ impl CustomEvent {
             Self::SelfTest(_) => "Self tests result",
             Self::LostEvents(_) => "Lost events",
             Self::RulesetLoaded(_) => "New ruleset loaded",
+            Self::BrokenLineage(_) => "Broken process lineage detected",
         }
     }
 

@@ -208,9 +208,7 @@ impl ProcessTree {
             // What it was forked with it still has; its own memory may not have been readable.
             let strings = parent.image.argv == entry.args && parent.image.envp == entry.envs;
             let unread = entry.args.is_empty() && entry.args_truncated;
-            entry.is_fork
-                && parent.image.file.inode == entry.exe.inode
-                && (strings || unread)
+            entry.is_fork && parent.image.file.inode == entry.exe.inode && (strings || unread)
         });
         let image = match shared {
             Some(parent) => Arc::clone(&parent.image),

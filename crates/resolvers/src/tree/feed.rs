@@ -16,9 +16,7 @@ pub(super) fn is_same_start(slot: &Slot, start_ns: u64) -> bool {
         return slot.start_low == start_ns as u32;
     }
     let known = slot.start_ns;
-    known == 0
-        || start_ns == 0
-        || known.abs_diff(start_ns) <= 1_000_000_000 / procfs::clock_ticks()
+    known == 0 || start_ns == 0 || known.abs_diff(start_ns) <= 1_000_000_000 / procfs::clock_ticks()
 }
 
 impl ProcessTree {
@@ -201,8 +199,7 @@ impl ProcessTree {
         self.saw(header.time_ns);
         self.saw_end(header.pid);
         let is_former_owners = self.slots.get(&header.pid).is_some_and(|slot| {
-            slot.start_ns > header.time_ns
-                || slot.is_of_another(header.start_low, header.time_ns)
+            slot.start_ns > header.time_ns || slot.is_of_another(header.start_low, header.time_ns)
         });
         if is_former_owners || !self.slots.contains_key(&header.pid) {
             // Of a process that was gone before the snapshot came to it, or of one that was never known. /proc has

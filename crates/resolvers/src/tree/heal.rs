@@ -27,10 +27,12 @@ use crate::tasks::{Scan, TaskSource};
 const DEPTH: u32 = 64;
 /// Broken lineages that are remembered until somebody asks.
 const REMEMBERED: usize = 32;
-/// A pass over the list takes at most this part of the time.
+/// Passes over the list take at most this part of the time,
 const SHARE: u64 = 10;
-/// And there is at least so much between two.
-const BETWEEN_NS: u64 = 20_000_000;
+/// or so much at once, where there was none for a while;
+const AT_ONCE_NS: u64 = 100_000_000;
+/// and this is what one counts beside the time that it takes.
+const EACH_NS: u64 = 2_000_000;
 /// Records of different CPUs come out of order by less than this.
 const DISORDER_NS: u64 = 100_000_000;
 
@@ -89,9 +91,11 @@ enum Answer {
 /// The state of it all.
 pub(super) struct Healer {
     source: Option<Box<dyn TaskSource>>,
-    /// The last pass, and when the next is allowed.
+    /// The last pass.
     scan: Option<Scan>,
-    next_ns: u64,
+    /// The time that passes may take now, and as of when that is.
+    credit_ns: u64,
+    credited_ns: u64,
     compare: Compare,
     /// Tests ask as often as they like.
     #[cfg(test)]
@@ -123,7 +127,8 @@ impl Healer {
         Self {
             source: None,
             scan: None,
-            next_ns: 0,
+            credit_ns: AT_ONCE_NS,
+            credited_ns: 0,
             compare: Compare::No,
             #[cfg(test)]
             is_unhurried: false,
@@ -131,22 +136,28 @@ impl Healer {
         }
     }
 
-    /// A pass over the list, unless there was one just now.
+    /// A pass over the list, unless there were too many just now.
     fn take_scan(&mut self) -> Option<Scan> {
         let now = clock::boot_now_ns();
+        let earned = now.saturating_sub(self.credited_ns) / SHARE;
+        self.credit_ns = AT_ONCE_NS.min(self.credit_ns + earned);
+        self.credited_ns = now;
         #[cfg(test)]
         if self.is_unhurried {
-            self.next_ns = 0;
+            self.credit_ns = AT_ONCE_NS;
         }
-        if now < self.next_ns {
+        if self.credit_ns < EACH_NS {
             return None;
         }
-        let scan = self.source.as_mut().and_then(|source| Scan::take(&mut **source));
+        let scan = self
+            .source
+            .as_mut()
+            .and_then(|source| Scan::take(&mut **source));
         if scan.is_none() {
             self.source = None; // this kernel has none; do not ask again
         }
         let took = clock::boot_now_ns().saturating_sub(now);
-        self.next_ns = now + took * SHARE + BETWEEN_NS;
+        self.credit_ns = self.credit_ns.saturating_sub(took + EACH_NS);
         scan
     }
 }
@@ -350,7 +361,8 @@ impl ProcessTree {
             }
             match self.slots.get(pid) {
                 None => missing.push(entry),
-                Some(slot) if slot.newest_since() > scan.begun_ns || slot.start_ns > scan.begun_ns => {}
+                Some(slot)
+                    if slot.newest_since() > scan.begun_ns || slot.start_ns > scan.begun_ns => {}
                 Some(slot) if !is_same_start(slot, entry.start_time_ns) || slot.wants_procfs => {
                     missing.push(entry);
                 }

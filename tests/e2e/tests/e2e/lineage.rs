@@ -1,8 +1,11 @@
 //! Where processes come from and where they are: who forked them, who is their parent, in which cgroup.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use atalaya_e2e::{Helper, Setup, at, skip, text};
+use atalaya_e2e::{Helper, Probe, Setup, at, copy_executable, has_args, skip, slow, text};
+use nix::sys::signal::Signal;
 
 use crate::common::{cgroup2, make_file, remove_group, string, tiny_program};
 
@@ -133,4 +136,143 @@ fn an_orphan_keeps_its_lineage_and_has_a_new_parent() {
             .any(|ancestor| at(ancestor, "/pid") == outer),
         "{event:#}"
     );
+}
+
+/// Children that fill the ring of life-cycle records of 2 MiB several times.
+const STORM: &str = "15000";
+
+fn expect_line(lines: &mut BufReader<ChildStdout>, expected: &str) {
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), expected);
+}
+
+/// Starts the helper with pipes.
+fn start_helper(program: &str, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap());
+    (child, lines)
+}
+
+/// The number behind a name in the output of `status`.
+fn number_in_status(probe: &Probe, name: &str) -> Option<u64> {
+    let (_, status, _) = probe.agent(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+    find(&status, name)
+}
+
+fn find(value: &serde_json::Value, name: &str) -> Option<u64> {
+    match value {
+        serde_json::Value::Object(map) => map.iter().find_map(|(key, value)| {
+            let here = || value.as_u64().or_else(|| value.as_str()?.parse().ok());
+            (key == name)
+                .then(here)
+                .flatten()
+                .or_else(|| find(value, name))
+        }),
+        serde_json::Value::Array(list) => list.iter().find_map(|value| find(value, name)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_process_whose_fork_and_exec_were_lost_has_its_lineage() {
+    let mut probe = Setup::new()
+        .rule(
+            "lost",
+            r#"open.file.path == "{work}/file" && process.file.name == "lost-shell" && process.ancestors.file.name == "storm-helper""#,
+        )
+        .start();
+    make_file(&probe.path("file"), 0o600);
+    copy_executable(&Helper::path(), probe.path("storm-helper").as_ref());
+    let lost = probe.path("lost-shell");
+    copy_executable(
+        std::fs::canonicalize("/bin/sh").unwrap().as_ref(),
+        lost.as_ref(),
+    );
+    // It stays for a while: of who is gone nobody can tell.
+    let script = format!(
+        "echo holding; read line; : < '{}'; sleep 3",
+        probe.path("file")
+    );
+    let arguments = ["storm-then", STORM, &lost, "-c", &script];
+    let (mut storm, mut lines) = start_helper(&probe.path("storm-helper"), &arguments);
+    expect_line(&mut lines, "ready");
+    // Nobody reads the rings while the storm lasts.
+    probe.signal(Signal::SIGSTOP);
+    let mut input = storm.stdin.take().unwrap();
+    input.write_all(b"go\n").unwrap();
+    expect_line(&mut lines, "holding");
+    probe.signal(Signal::SIGCONT);
+    drop(input);
+    let event = probe.events.expect_rule("lost");
+    assert_eq!(text(&event, "/process/executable/path"), lost, "{event:#}");
+    assert!(has_args(&event, &script), "{event:#}");
+    assert_eq!(at(&event, "/process/ppid"), storm.id(), "{event:#}");
+    let ancestors = at(&event, "/process/ancestors").as_array().unwrap();
+    assert_eq!(at(&ancestors[0], "/pid"), storm.id(), "{event:#}");
+    assert_eq!(at(&ancestors[1], "/pid"), std::process::id(), "{event:#}");
+    assert_eq!(at(ancestors.last().unwrap(), "/pid"), 1, "{event:#}");
+    let told = probe.events.find(slow(Duration::from_secs(10)), |event| {
+        text(event, "/agent/rule_id") == "broken_process_lineage"
+    });
+    let told = told.expect("it is told");
+    storm.wait().unwrap();
+    let listed = at(&told, "/processes").as_array().unwrap();
+    let process = listed
+        .iter()
+        .find(|process| text(process, "/path") == lost)
+        .unwrap_or_else(|| panic!("{told:#}"));
+    assert_eq!(at(process, "/healed"), true, "{told:#}");
+    assert!(number_in_status(&probe, "process_tree.healed").is_some_and(|healed| healed > 0));
+}
+
+#[test]
+fn a_lost_exec_is_found_by_comparing_with_the_kernels_list() {
+    let mut probe = Setup::new()
+        .rule(
+            "silent",
+            r#"open.file.path == "{work}/file" && process.file.name == "second-helper""#,
+        )
+        .start();
+    make_file(&probe.path("file"), 0o600);
+    for name in ["first-helper", "second-helper"] {
+        copy_executable(&Helper::path(), probe.path(name).as_ref());
+    }
+    let number = libc::SYS_open.to_string();
+    let target = string(&probe.path("file"));
+    let second = probe.path("second-helper");
+    // A process that is known, and executes another program when nobody looks.
+    let script = format!("read line; exec '{second}' hold {number} '{target}' i:0");
+    let (mut silent, mut lines) = start_helper("sh", &["-c", &format!("echo ready; {script}")]);
+    expect_line(&mut lines, "ready");
+    let (mut storm, mut storm_lines) =
+        start_helper(&probe.path("first-helper"), &["storm-then", STORM, "true"]);
+    expect_line(&mut storm_lines, "ready");
+    probe.signal(Signal::SIGSTOP);
+    drop(storm.stdin.take());
+    assert!(storm.wait().unwrap().success());
+    let mut input = silent.stdin.take().unwrap();
+    input.write_all(b"go\n").unwrap();
+    expect_line(&mut lines, "holding");
+    probe.signal(Signal::SIGCONT);
+    // The comparison follows the report of the loss, which comes each second, and the next heartbeat.
+    let told = probe.events.find(slow(Duration::from_secs(20)), |event| {
+        text(event, "/agent/rule_id") == "broken_process_lineage"
+            && at(event, "/processes").to_string().contains(&second)
+    });
+    let (_, status, _) = probe.agent(&["status"]);
+    assert!(told.is_some(), "{status}");
+    drop(input);
+    silent.wait().unwrap();
+    let event = probe.events.expect_rule("silent");
+    assert_eq!(at(&event, "/process/pid"), silent.id(), "{event:#}");
+    assert!(has_args(&event, "hold"), "{event:#}");
+    let before = at(&event, "/process/ancestors/0");
+    assert_eq!(at(before, "/pid"), silent.id(), "{event:#}");
 }

@@ -8,6 +8,7 @@
 //! e2e-helper memfd-exec PROGRAM ARG...    runs a copy of a program that lies in memory only
 //! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...
 //! e2e-helper thread-exec PROGRAM ARG...    runs a program from a thread that is not the first
+//! e2e-helper storm-then COUNT PROGRAM ARG...    waits for a line, forks COUNT children that end, then one that runs PROGRAM
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
 //! e2e-helper net STEP...              calls of sockets in a network of its own: see `network.rs`; prints all results
 //! e2e-helper with-child CALL...       makes a call (`sys` or `int80`) with CHILD for the number of a child that waits
@@ -27,6 +28,7 @@
 
 mod arguments;
 mod compat;
+mod lineage;
 mod network;
 mod others;
 mod programs;
@@ -55,6 +57,9 @@ fn main() {
         ["memfd-exec", program, rest @ ..] => programs::memfd_exec(program, rest),
         ["unlinked-exec", copy, rest @ ..] => programs::unlinked_exec(copy, rest),
         ["unlink-then", copy, rest @ ..] => programs::unlink_then(copy, rest),
+        ["storm-then", count, program, rest @ ..] => {
+            lineage::storm_then(number_of(count), program, rest)
+        }
         ["hold", rest @ ..] => programs::hold(rest),
         ["thread-exec", program, rest @ ..] => programs::thread_exec(program, rest),
         ["with-child", rest @ ..] => others::with_child(rest),
