@@ -7,6 +7,8 @@
 //! VERIFIER: PROGRAM SECTION absent
 //! VERIFIER: end
 //! ```
+//! With the name of a program it prints the verifier's whole log of that one instead.
+//!
 //! Programs of all tiers are loaded, whichever the sensor would choose. `absent`: the kernel has no such hook, or none for anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,11 +180,20 @@ fn measure(object: &[u8]) -> Result<(), libbpf_rs::Error> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     libbpf_rs::set_print(Some((PrintLevel::Debug, keep)));
+    let (probed, _) = load(PROBES, &BTreeSet::from([PROBE.to_owned()]), 0);
+    let objects = OBJECTS.map(|(current, legacy)| if probed.is_ok() { current } else { legacy });
+    if let Some(name) = std::env::args().nth(1) {
+        for object in objects {
+            let (_, said) = load(object, &BTreeSet::from([name.clone()]), EVERYTHING);
+            let of_it = |text: &&String| program_of(text) == Some(&name);
+            said.iter().filter(of_it).for_each(|text| print!("{text}"));
+        }
+        return Ok(());
+    }
     let release = nix::sys::utsname::uname()?;
     println!("VERIFIER: kernel {}", release.release().to_string_lossy());
-    let (probed, _) = load(PROBES, &BTreeSet::from([PROBE.to_owned()]), 0);
-    for (current, legacy) in OBJECTS {
-        measure(if probed.is_ok() { current } else { legacy })?;
+    for object in objects {
+        measure(object)?;
     }
     println!("VERIFIER: end");
     Ok(())
