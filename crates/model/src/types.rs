@@ -174,7 +174,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A file's times were set.",
         r#"utimes.file.path == ~"/usr/bin/*" && process.file.name == "touch""#,
     ),
-    declared::<ChdirEvent>(
+    captured::<ChdirEvent>(
+        CaptureKind::Chdir,
         "chdir",
         Category::File,
         "7.52",
@@ -188,19 +189,21 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A file system was mounted.",
         r#"mount.fs_type == "proc" && mount.mountpoint.path == ~"/tmp/**""#,
     ),
-    declared::<XattrEvent>(
+    captured::<XattrEvent>(
+        CaptureKind::Removexattr,
         "removexattr",
         Category::File,
         "7.27",
         "An extended attribute of a file was removed.",
-        r#"removexattr.file.destination.namespace == "security" && removexattr.file.destination.name == "capability""#,
+        r#"removexattr.file.destination.namespace == "security" && removexattr.file.destination.name == "security.capability""#,
     ),
-    declared::<XattrEvent>(
+    captured::<XattrEvent>(
+        CaptureKind::Setxattr,
         "setxattr",
         Category::File,
         "7.27",
         "An extended attribute of a file was set.",
-        r#"setxattr.file.destination.name == "capability" && setxattr.file.path == ~"/home/**""#,
+        r#"setxattr.file.destination.name == "security.capability" && setxattr.file.path == ~"/home/**""#,
     ),
     declared::<SpliceEvent>(
         "splice",

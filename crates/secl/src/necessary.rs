@@ -97,8 +97,19 @@ fn is_tested(event: &str) -> bool {
 }
 
 /// The event types whose files the kernel can test before it sends a record.
-const FILE_EVENTS: [&str; 10] = [
-    "chdir", "chmod", "chown", "link", "mkdir", "open", "rename", "rmdir", "unlink", "utimes",
+const FILE_EVENTS: [&str; 12] = [
+    "chdir",
+    "chmod",
+    "chown",
+    "link",
+    "mkdir",
+    "open",
+    "removexattr",
+    "rename",
+    "rmdir",
+    "setxattr",
+    "unlink",
+    "utimes",
 ];
 
 /// Derives the condition from a compiled expression.
@@ -307,6 +318,8 @@ impl<'a> Extract<'a> {
         };
         match name.0.strip_prefix(self.event)? {
             ".file.path" | ".file.destination.path" => Some(true),
+            // Of extended attributes it is the name of the attribute.
+            ".file.destination.name" if self.event.ends_with("xattr") => None,
             ".file.name" | ".file.destination.name" => Some(false),
             _ => None,
         }

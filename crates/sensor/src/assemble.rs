@@ -103,11 +103,16 @@ impl Assembler {
     }
 
     fn completion(&mut self, header: Header, end: Call) -> Option<Capture> {
+        let mut objects = match end.number {
+            0 => Vec::new(),
+            _ => self.objects.remove(&header.tid).unwrap_or_default(),
+        };
+        objects.retain(|object| object.number == end.number);
         let Some((submitter, mut call)) = self.requests.remove(&end.request) else {
             // Submitted before we looked: what the completion knows is better than nothing.
             return Some(Capture {
                 header,
-                body: Body::File(Box::new(join(end, &[]))),
+                body: Body::File(Box::new(join(end, &objects))),
             });
         };
         call.retval = end.retval;
@@ -121,7 +126,7 @@ impl Assembler {
         };
         Some(Capture {
             header,
-            body: Body::File(Box::new(join(call, &[]))),
+            body: Body::File(Box::new(join(call, &objects))),
         })
     }
 }

@@ -107,7 +107,6 @@ const FILES: &[CaptureKind] = &[
     Rename,
     Link,
     CaptureKind::Utimes,
-    CaptureKind::Chdir,
     CaptureKind::Setxattr,
     CaptureKind::Removexattr,
 ];
@@ -119,6 +118,7 @@ const URING: &[CaptureKind] = &[
     Rename,
     Link,
     CaptureKind::Connect,
+    CaptureKind::Setxattr,
 ];
 /// The programs on all system calls, and the maps through which they jump to those of a kind.
 const EXITS: &str = "exits";

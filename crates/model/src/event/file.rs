@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use atalaya_model_derive::Fields;
-
-use crate::json::Details;
-use crate::record::EventBody;
+use serde_json::json;
 
 use crate::capture::{CaptureKind, FileCall};
-use crate::event::EventData;
+use crate::constants::{open_flag_names, unlink_flag_names};
+use crate::event::{ChdirEvent, EventData, XattrEvent};
 use crate::fields::Cx;
 use crate::file::File;
+use crate::json::{Details, FileJson, Time};
 use crate::process::{group_name, user_name};
+use crate::record::EventBody;
 
 const RIGHTS: i64 = 0o7777;
+const O_CREAT: u32 = 0o100;
 
 /// A file was opened.
 #[derive(Debug, Clone, PartialEq, Default, Fields)]
@@ -339,9 +341,16 @@ impl EventData {
                 retval,
                 syscall_path,
             }),
-            _ => {
-                return None;
+            CaptureKind::Chdir => Self::Chdir(ChdirEvent {
+                file,
+                retval,
+                syscall_path,
+            }),
+            CaptureKind::Setxattr => Self::Setxattr(XattrEvent::of(file, call.arg_path2, retval)),
+            CaptureKind::Removexattr => {
+                Self::Removexattr(XattrEvent::of(file, call.arg_path2, retval))
             }
+            _ => return None,
         })
     }
 }
@@ -350,11 +359,26 @@ impl EventBody for OpenEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
     }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let json = details.file(&self.file);
+        json.flags = open_flag_names(self.flags);
+        if self.flags & O_CREAT != 0 {
+            json.destination = Some(FileJson::with_mode(&self.file, self.mode));
+        }
+        details
+            .syscall(json!({ "path": self.syscall_path, "flags": self.flags, "mode": self.mode }));
+    }
 }
 
 impl EventBody for ChmodEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file).destination = Some(FileJson::with_mode(&self.file, self.mode));
+        details.syscall(json!({ "path": self.syscall_path, "mode": self.mode }));
     }
 }
 
@@ -362,11 +386,31 @@ impl EventBody for ChownEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
     }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let (uid, gid) = (id_argument(self.uid), id_argument(self.gid));
+        let (user, group) = (self.user(details.cx()), self.group(details.cx()));
+        details.file(&self.file).destination = Some(Box::new(FileJson {
+            uid,
+            gid,
+            user,
+            group,
+            ..FileJson::default()
+        }));
+        details.syscall(json!({ "path": self.syscall_path, "uid": uid, "gid": gid }));
+    }
 }
 
 impl EventBody for UnlinkEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file).flags = unlink_flag_names(self.flags);
+        details.syscall(
+            json!({ "path": self.syscall_path, "flags": self.flags, "dirfd": self.dirfd }),
+        );
     }
 }
 
@@ -377,7 +421,7 @@ impl EventBody for RmdirEvent {
 
     fn tell<'a>(&'a self, details: &mut Details<'a>) {
         details.file(&self.file);
-        details.syscall(serde_json::json!({ "path": self.syscall_path }));
+        details.syscall(json!({ "path": self.syscall_path }));
     }
 }
 
@@ -385,11 +429,25 @@ impl EventBody for MkdirEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
     }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file).destination = Some(FileJson::with_mode(&self.file, self.mode));
+        details.syscall(json!({ "path": self.syscall_path, "mode": self.mode }));
+    }
 }
 
 impl EventBody for RenameEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file);
+        details.destination(&self.destination);
+        details.syscall(json!({
+            "path": self.syscall_path,
+            "destination_path": self.syscall_destination,
+        }));
     }
 }
 
@@ -397,10 +455,26 @@ impl EventBody for LinkEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
     }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.file(&self.file);
+        details.destination(&self.destination);
+        details.syscall(json!({
+            "path": self.syscall_path,
+            "destination_path": self.syscall_destination,
+        }));
+    }
 }
 
 impl EventBody for UtimesEvent {
     fn retval(&self) -> Option<i64> {
         Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let json = details.file(&self.file);
+        json.access_time = Time::known(self.access_time);
+        json.modification_time = Time::known(self.modification_time).or(json.modification_time);
+        details.syscall(json!({ "path": self.syscall_path }));
     }
 }

@@ -29,7 +29,6 @@ use crate::record::{EventBody, EventRecord, Mirror};
 
 pub use attributes::{ChdirEvent, XattrEvent};
 pub use credentials::{CapabilitiesEvent, CapsetEvent, PrctlEvent, SetgidEvent, SetuidEvent};
-pub(crate) use file::id_argument;
 pub use file::{
     ChmodEvent, ChownEvent, LinkEvent, MkdirEvent, OpenEvent, RenameEvent, RmdirEvent, UnlinkEvent,
     UtimesEvent,

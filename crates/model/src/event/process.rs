@@ -2,10 +2,10 @@
 
 use atalaya_model_derive::Fields;
 
-use crate::record::EventBody;
-
 use crate::capture::Exit;
 use crate::fields::Cx;
+use crate::json::Details;
+use crate::record::EventBody;
 
 /// A process executed a program. Its other fields are those of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
@@ -118,7 +118,13 @@ pub struct HeartbeatEvent {
     pub sequence: u64,
 }
 
-impl EventBody for ExecEvent {}
+impl EventBody for ExecEvent {
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        if !self.syscall_path.is_empty() {
+            details.syscall(serde_json::json!({ "path": self.syscall_path }));
+        }
+    }
+}
 impl EventBody for ExitEvent {}
 impl EventBody for HeartbeatEvent {}
 

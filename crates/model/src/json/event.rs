@@ -9,8 +9,7 @@ use serde_json::Value;
 use super::file::FileJson;
 use super::process::{CgroupJson, ContainerJson, ProcessJson};
 use super::{AgentContext, AgentJson, Scrubber, Time, is_false, to_vec};
-use crate::constants::{open_flag_names, unlink_flag_names};
-use crate::event::{Event, EventData, id_argument};
+use crate::event::{Event, EventData};
 use crate::fields::Cx;
 use crate::file::File;
 use crate::process::Target;
@@ -18,7 +17,6 @@ use crate::types::{Category, event_type};
 
 const EACCES: i64 = 13;
 const EPERM: i64 = 1;
-const O_CREAT: u32 = 0o100;
 
 /// What is said of the rule that matched.
 #[derive(Debug, Clone, Default)]
@@ -137,13 +135,24 @@ impl<'a> Details<'a> {
         self.sections.insert(name, value);
     }
 
-    /// The file of the event.
-    pub(crate) fn file(&mut self, file: &'a File) {
-        self.file = Some(FileJson::new(file, self.cx));
+    /// The file of the event; more can be said of it.
+    pub(crate) fn file(&mut self, file: &'a File) -> &mut FileJson<'a> {
+        self.file.insert(FileJson::new(file, self.cx))
     }
 
-    /// The arguments of the call, in the caller's words: `syscall.<event>`.
-    pub(crate) fn syscall(&mut self, arguments: Value) {
+    /// A second file of the event: the name that the file gets.
+    pub(crate) fn destination(&mut self, file: &'a File) {
+        let destination = FileJson::new(file, self.cx);
+        if let Some(file) = &mut self.file {
+            file.destination = Some(Box::new(destination));
+        }
+    }
+
+    /// The arguments of the call, in the caller's words: `syscall.<event>`. Texts that the call does not have are left out.
+    pub(crate) fn syscall(&mut self, mut arguments: Value) {
+        if let Value::Object(arguments) = &mut arguments {
+            arguments.retain(|_, value| value != "");
+        }
         self.syscall = Some(arguments);
     }
 }
@@ -183,24 +192,6 @@ struct UserJson {
     group: Arc<str>,
 }
 
-#[derive(Serialize, Default)]
-struct SyscallJson<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    path: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flags: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gid: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dirfd: Option<i32>,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    destination_path: &'a str,
-}
-
 /// The event as one JSON object, without a newline at its end.
 #[must_use]
 pub fn serialize_event(event: &Event, rule: &RuleContext<'_>, agent: &AgentContext) -> Vec<u8> {
@@ -236,16 +227,13 @@ impl<'a> EventJson<'a> {
         let variables = rule.variables;
         let mut details = Details {
             cx,
-            file: file(event, cx),
+            file: executable(event, cx),
             sections: BTreeMap::new(),
             syscall: None,
             scrubber: &agent.scrubber,
             credentials_after: None,
         };
         event.data.tell(&mut details);
-        let arguments = syscall(event)
-            .and_then(|args| serde_json::to_value(args).ok())
-            .or(details.syscall);
         let mut process = ProcessJson::new(&event.process, &event.context, &agent.scrubber);
         process.variables = some(variables, |all| &all.process);
         process.credentials.destination = details.credentials_after;
@@ -285,7 +273,9 @@ impl<'a> EventJson<'a> {
                 json.variables = some(variables, |all| &all.cgroup);
                 json
             }),
-            syscall: arguments.map(|args| BTreeMap::from([(event.event_type(), args)])),
+            syscall: details
+                .syscall
+                .map(|args| BTreeMap::from([(event.event_type(), args)])),
             sections: details.sections,
             process,
         }
@@ -323,103 +313,13 @@ fn outcome(retval: i64) -> &'static str {
     }
 }
 
-fn file<'a>(event: &'a Event, cx: Cx<'_>) -> Option<FileJson<'a>> {
-    Some(match &event.data {
-        EventData::Exec(_) | EventData::Exit(_) => {
-            let file = &event.process.image.file;
-            if file.path.is_empty() && !file.known {
-                return None;
-            }
-            FileJson::new(file, cx)
-        }
-        EventData::Open(open) => FileJson {
-            flags: open_flag_names(open.flags),
-            destination: (open.flags & O_CREAT != 0)
-                .then(|| FileJson::with_mode(&open.file, open.mode)),
-            ..FileJson::new(&open.file, cx)
-        },
-        EventData::Chmod(chmod) => FileJson {
-            destination: Some(FileJson::with_mode(&chmod.file, chmod.mode)),
-            ..FileJson::new(&chmod.file, cx)
-        },
-        EventData::Chown(chown) => FileJson {
-            destination: Some(Box::new(FileJson {
-                uid: id_argument(chown.uid),
-                gid: id_argument(chown.gid),
-                user: chown.user(cx),
-                group: chown.group(cx),
-                ..FileJson::default()
-            })),
-            ..FileJson::new(&chown.file, cx)
-        },
-        EventData::Unlink(unlink) => FileJson {
-            flags: unlink_flag_names(unlink.flags),
-            ..FileJson::new(&unlink.file, cx)
-        },
-        EventData::Mkdir(mkdir) => FileJson {
-            destination: Some(FileJson::with_mode(&mkdir.file, mkdir.mode)),
-            ..FileJson::new(&mkdir.file, cx)
-        },
-        EventData::Rename(rename) => FileJson {
-            destination: Some(Box::new(FileJson::new(&rename.destination, cx))),
-            ..FileJson::new(&rename.file, cx)
-        },
-        EventData::Link(link) => FileJson {
-            destination: Some(Box::new(FileJson::new(&link.destination, cx))),
-            ..FileJson::new(&link.file, cx)
-        },
-        EventData::Utimes(utimes) => {
-            let mut json = FileJson::new(&utimes.file, cx);
-            json.access_time = Time::known(utimes.access_time);
-            json.modification_time =
-                Time::known(utimes.modification_time).or(json.modification_time);
-            json
-        }
-        _ => return None,
-    })
-}
-
-fn syscall(event: &Event) -> Option<SyscallJson<'_>> {
-    let path = |path| SyscallJson {
-        path,
-        ..SyscallJson::default()
-    };
-    Some(match &event.data {
-        EventData::Exec(exec) if !exec.syscall_path.is_empty() => path(&exec.syscall_path),
-        EventData::Open(open) => SyscallJson {
-            flags: Some(open.flags),
-            mode: Some(open.mode),
-            ..path(&open.syscall_path)
-        },
-        EventData::Chmod(chmod) => SyscallJson {
-            mode: Some(chmod.mode),
-            ..path(&chmod.syscall_path)
-        },
-        EventData::Chown(chown) => SyscallJson {
-            uid: Some(id_argument(chown.uid)),
-            gid: Some(id_argument(chown.gid)),
-            ..path(&chown.syscall_path)
-        },
-        EventData::Unlink(unlink) => SyscallJson {
-            flags: Some(unlink.flags),
-            dirfd: Some(unlink.dirfd),
-            ..path(&unlink.syscall_path)
-        },
-        EventData::Mkdir(mkdir) => SyscallJson {
-            mode: Some(mkdir.mode),
-            ..path(&mkdir.syscall_path)
-        },
-        EventData::Rename(rename) => SyscallJson {
-            destination_path: &rename.syscall_destination,
-            ..path(&rename.syscall_path)
-        },
-        EventData::Link(link) => SyscallJson {
-            destination_path: &link.syscall_destination,
-            ..path(&link.syscall_path)
-        },
-        EventData::Utimes(utimes) => path(&utimes.syscall_path),
-        _ => return None,
-    })
+/// The executable of a process that began or ended; other events tell their file by themselves.
+fn executable<'a>(event: &'a Event, cx: Cx<'_>) -> Option<FileJson<'a>> {
+    if !matches!(event.data, EventData::Exec(_) | EventData::Exit(_)) {
+        return None;
+    }
+    let file = &event.process.image.file;
+    (!file.path.is_empty() || file.known).then(|| FileJson::new(file, cx))
 }
 
 #[cfg(test)]

@@ -9,49 +9,53 @@ use crate::process::{group_name, user_name};
 
 /// A file, and what an event says of it.
 #[derive(Serialize, Default)]
-pub(super) struct FileJson<'a> {
+pub(crate) struct FileJson<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) extension: &'a str,
+    pub(crate) extension: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) path_resolution_error: Option<&'static str>,
+    pub(crate) path_resolution_error: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) inode: Option<u64>,
+    pub(crate) inode: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mode: Option<u32>,
+    pub(crate) mode: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mount_id: Option<u32>,
+    pub(crate) mount_id: Option<u32>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) filesystem: &'a str,
-    pub(super) uid: i64,
-    pub(super) gid: i64,
+    pub(crate) filesystem: &'a str,
+    pub(crate) uid: i64,
+    pub(crate) gid: i64,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) user: std::sync::Arc<str>,
+    pub(crate) user: std::sync::Arc<str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) group: std::sync::Arc<str>,
+    pub(crate) group: std::sync::Arc<str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) attribute_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) attribute_namespace: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) access_time: Option<Time>,
+    pub(crate) access_time: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) modification_time: Option<Time>,
+    pub(crate) modification_time: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) change_time: Option<Time>,
+    pub(crate) change_time: Option<Time>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) hashes: &'a [String],
+    pub(crate) hashes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mount_visible: Option<bool>,
+    pub(crate) mount_visible: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mount_detached: Option<bool>,
+    pub(crate) mount_detached: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) destination: Option<Box<FileJson<'a>>>,
+    pub(crate) destination: Option<Box<FileJson<'a>>>,
 }
 
 impl<'a> FileJson<'a> {
-    pub(super) fn new(file: &'a File, cx: Cx<'_>) -> Self {
+    pub(crate) fn new(file: &'a File, cx: Cx<'_>) -> Self {
         let mut json = Self {
             path: &file.path,
             name: file.name(),
@@ -78,7 +82,7 @@ impl<'a> FileJson<'a> {
     }
 
     /// What a call makes of a file whose owner it leaves.
-    pub(super) fn with_mode(file: &File, mode: u32) -> Box<Self> {
+    pub(crate) fn with_mode(file: &File, mode: u32) -> Box<Self> {
         Box::new(Self {
             mode: Some(mode),
             uid: file.uid.into(),

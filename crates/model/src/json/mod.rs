@@ -24,6 +24,7 @@ pub use custom::{
 };
 pub(crate) use event::Details;
 pub use event::{EventVariables, MatchedPart, RuleContext, event_tags, serialize_event, to_value};
+pub(crate) use file::FileJson;
 pub use scrub::{MASK, ScrubError, Scrubber};
 
 /// What is said of the agent in every event.
@@ -91,11 +92,11 @@ impl<'a> AgentJson<'a> {
 
 /// A time as RFC 3339 with nanoseconds, in UTC.
 #[derive(Debug, Clone, Copy)]
-struct Time(u64);
+pub(crate) struct Time(u64);
 
 impl Time {
     /// `None` for the unknown time 0.
-    fn known(ns: u64) -> Option<Self> {
+    pub(crate) fn known(ns: u64) -> Option<Self> {
         (ns != 0).then_some(Self(ns))
     }
 }

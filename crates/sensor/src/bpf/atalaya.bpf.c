@@ -4,7 +4,8 @@
 #include "file_tracepoint.bpf.c"
 #include "network.bpf.c"
 #include "file_uring.bpf.c"
-#include "file_lsm.bpf.c"
+#include "file_functions.bpf.c"
+#include "file_attributes.bpf.c"
 #include "credentials.bpf.c"
 #include "target.bpf.c"
 

@@ -80,6 +80,7 @@ struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key
 
 #define EPERM 1
 #define EACCES 13
+#define EAGAIN 11
 
 static __always_inline struct settings *get_settings(void)
 {

@@ -341,10 +341,11 @@ SUBPROGRAM_ON_MEMORY int exit_of_change(const struct call *call)
 				note_look(p, send_names(p->call, ROLE_AFTER, kind, p->inode[i]));
 			}
 		}
-		if (!p->approved && saw_the_object(p, kind)) {
-			bpf_map_delete_elem(&pending, &id);
-			return 0;
-		}
+	}
+	/* Where the objects were seen for sure the approvers have decided, whatever came of the call. */
+	if (p && !p->approved && (p->seen || (call->ret >= 0 && saw_the_object(p, kind)))) {
+		bpf_map_delete_elem(&pending, &id);
+		return 0;
 	}
 	if (p) {
 		number = p->call;
@@ -363,7 +364,7 @@ SUBPROGRAM_ON_MEMORY int exit_of_change(const struct call *call)
 	if (file) {
 		struct dentry *dentry = LOAD(struct file, file, f_path.dentry);
 		struct vfsmount *mnt = LOAD(struct file, file, f_path.mnt);
-		if (approve(kind, dentry, mnt, 0) == REJECT) {
+		if (approve(kind, dentry, mnt, body->flags) == REJECT) {
 			buffer_release(b);
 			return 0;
 		}
@@ -371,10 +372,11 @@ SUBPROGRAM_ON_MEMORY int exit_of_change(const struct call *call)
 	} else {
 		put_string(b, SECTION_ARG, path, false);
 		put_base(b, SECTION_BASE, task, body->dirfd);
-		if (path2) {
-			put_string(b, SECTION_ARG2, path2, false);
+	}
+	if (path2) {
+		put_string(b, SECTION_ARG2, path2, false);
+		if (has_two_names(kind))
 			put_base(b, SECTION_BASE2, task, body->dirfd2);
-		}
 	}
 	send(b, RING_BULK);
 	return 0;
@@ -400,12 +402,12 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 			bpf_map_delete_elem(&pending, &id);
 		return 0;
 	}
-	if (call.kind > KIND_OBJECT && !is_file_call(call.kind)) {
+	if (call.kind > KIND_OBJECT) {
 		bpf_tail_call(ctx, &exits, call.kind);
 		return 0;
 	}
 	arguments(&call, regs);
-	if (call.kind == KIND_OPEN)
+	if (call.kind == KIND_OPEN && call.shape != SHAPE_TRUNCATE && call.shape != SHAPE_FTRUNCATE)
 		return exit_of_open(&call);
 	return exit_of_change(&call);
 }

@@ -6,13 +6,14 @@
  */
 #include "syscall.h"
 
-enum { IO_OPENAT = 18, IO_OPENAT2 = 28, IO_RENAMEAT = 35, IO_UNLINKAT = 36, IO_MKDIRAT = 37, IO_LINKAT = 39 };
+enum { IO_OPENAT = 18, IO_OPENAT2 = 28, IO_RENAMEAT = 35, IO_UNLINKAT = 36, IO_MKDIRAT = 37, IO_LINKAT = 39, IO_FSETXATTR = 41, IO_SETXATTR = 42, IO_FTRUNCATE = 55 };
 #define REQ_F_CQE_SKIP_BIT 6 /* IOSQE_CQE_SKIP_SUCCESS is the same bit of the submission flags, so part of the interface */
 
 static __always_inline u32 uring_kind(void *req, u8 opcode)
 {
 	switch (opcode) {
-	case IO_OPENAT: case IO_OPENAT2: return KIND_OPEN;
+	case IO_OPENAT: case IO_OPENAT2: case IO_FTRUNCATE: return KIND_OPEN;
+	case IO_SETXATTR: case IO_FSETXATTR: return KIND_SETXATTR;
 	case IO_RENAMEAT: return KIND_RENAME;
 	case IO_UNLINKAT: return LOAD(struct io_unlink, req, flags) & AT_REMOVEDIR ? KIND_RMDIR : KIND_UNLINK;
 	case IO_MKDIRAT: return KIND_MKDIR;
@@ -44,7 +45,8 @@ static __always_inline void put_filename(struct buffer *b, u16 tag, struct filen
 		 ? LOAD(struct type##___delayed, req, field.__incomplete_filename)            \
 		 : LOAD(struct type, req, field))
 
-SUBPROGRAM int submitted(kptr req_)
+/* `sees_end`: a completion comes whatever the caller asked for. */
+SUBPROGRAM int submitted(kptr req_, bool sees_end)
 {
 	void *req = (void *)req_;
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -52,12 +54,14 @@ SUBPROGRAM int submitted(kptr req_)
 	struct uring_body *u;
 	struct call_body *body;
 	struct buffer *b;
+	u8 opcode;
 	u32 kind;
 
 	if (!uring_wanted(req, &kind))
 		return 0;
 	if (is_socket_call(kind))
 		return request_begins(req, kind, LOAD(struct io_kiocb, req, flags) & (1u << REQ_F_CQE_SKIP_BIT));
+	opcode = LOAD(struct io_kiocb, req, opcode);
 	b = record_begin(KIND_URING, HEADER_ASYNC, task);
 	if (!b)
 		return 0;
@@ -71,10 +75,14 @@ SUBPROGRAM int submitted(kptr req_)
 	body->uid = body->gid = -1;
 	body->dirfd2 = AT_FDCWD;
 	u->call_kind = kind;
-	u->silent = !!(LOAD(struct io_kiocb, req, flags) & (1u << REQ_F_CQE_SKIP_BIT));
+	u->silent = !sees_end && (LOAD(struct io_kiocb, req, flags) & (1u << REQ_F_CQE_SKIP_BIT));
 	u->request = (u64)req;
 	switch (kind) {
 	case KIND_OPEN:
+		if (opcode == IO_FTRUNCATE) {
+			body->flags = TRUNCATE_FLAGS;
+			break;
+		}
 		body->dirfd = LOAD(struct io_open, req, dfd);
 		body->flags = LOAD(struct io_open, req, how.flags);
 		body->mode = LOAD(struct io_open, req, how.mode);
@@ -104,9 +112,15 @@ SUBPROGRAM int submitted(kptr req_)
 		name = REQUEST_NAME(io_link, req, oldpath);
 		name2 = REQUEST_NAME(io_link, req, newpath);
 		break;
+	case KIND_SETXATTR:
+		if (opcode == IO_SETXATTR)
+			name = REQUEST_NAME(io_xattr, req, filename);
+		put_string(b, SECTION_ARG2, LOAD(struct io_xattr, req, ctx.kname), true);
+		break;
 	}
 	put_filename(b, SECTION_ARG, name);
-	put_base(b, SECTION_BASE, task, body->dirfd);
+	if (name)
+		put_base(b, SECTION_BASE, task, body->dirfd);
 	if (name2) {
 		put_filename(b, SECTION_ARG2, name2);
 		put_base(b, SECTION_BASE2, task, body->dirfd2);
@@ -117,18 +131,20 @@ SUBPROGRAM int submitted(kptr req_)
 
 /* Since 6.4; before, the same under the name io_uring_submit_sqe. */
 SEC("tp_btf/io_uring_submit_req")
-int BPF_PROG(uring_submit, void *req) { return submitted(number_of(req)); }
+int BPF_PROG(uring_submit, void *req) { return submitted(number_of(req), false); }
 SEC("tp_btf/io_uring_submit_sqe")
-int BPF_PROG(uring_submit_old, void *req) { return submitted(number_of(req)); }
+int BPF_PROG(uring_submit_old, void *req) { return submitted(number_of(req), false); }
 
-SUBPROGRAM int completed(kptr req_, s64 res)
+/* `call`: the number of the objects that were seen of it, or 0. */
+SUBPROGRAM int completed(kptr req_, s64 res, u64 call)
 {
 	void *req = (void *)req_;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct settings *s = get_settings();
 	struct call_body *body;
 	struct buffer *b;
-	struct file *file;
+	struct file *file = 0;
+	u8 opcode;
 	u32 kind;
 
 	if (!uring_wanted(req, &kind) || !s)
@@ -137,17 +153,22 @@ SUBPROGRAM int completed(kptr req_, s64 res)
 		return request_ended(req, res, kind);
 	if (!wanted_result(s, res))
 		return 0;
+	opcode = LOAD(struct io_kiocb, req, opcode);
 	b = call_begin(kind, HEADER_ASYNC, task, &body);
 	if (!b)
 		return 0;
 	body->retval = res;
 	body->request = (u64)req;
+	body->call = call;
 	/* With a fixed file slot the result is 0 and there is no descriptor: then only the path is told. */
-	if (kind == KIND_OPEN && res >= 0 && !LOAD(struct io_open, req, file_slot)) {
+	if (opcode == IO_FTRUNCATE || opcode == IO_FSETXATTR)
+		file = LOAD(struct io_kiocb, req, file);
+	else if (kind == KIND_OPEN && res >= 0 && !LOAD(struct io_open, req, file_slot))
 		file = file_of_fd(task, res);
-		if (file)
-			put_file(b, SECTION_PATH, LOAD(struct file, file, f_path.dentry), LOAD(struct file, file, f_path.mnt));
-	}
+	if (opcode == IO_FTRUNCATE)
+		body->flags = TRUNCATE_FLAGS;
+	if (file)
+		put_file(b, SECTION_PATH, LOAD(struct file, file, f_path.dentry), LOAD(struct file, file, f_path.mnt));
 	send(b, RING_BULK);
 	return 0;
 }
@@ -156,10 +177,10 @@ SUBPROGRAM int completed(kptr req_, s64 res)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete, void *ctx_, void *req, struct io_uring_cqe *cqe)
 {
-	return req ? completed(number_of(req), LOAD(struct io_uring_cqe, cqe, res)) : 0;
+	return req ? completed(number_of(req), LOAD(struct io_uring_cqe, cqe, res), 0) : 0;
 }
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete_old, void *ctx_, void *req, u64 user_data, int res)
 {
-	return req ? completed(number_of(req), res) : 0;
+	return req ? completed(number_of(req), res, 0) : 0;
 }

@@ -229,9 +229,13 @@ struct io_unlink { int dfd; int flags; struct filename *filename; };
 struct io_rename { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
 struct io_mkdir { int dfd; u16 mode; struct filename *filename; };
 struct io_link { int old_dfd, new_dfd; struct filename *oldpath, *newpath; int flags; };
+struct xattr_name;
+struct io_xattr_context { struct xattr_name *kname; };
+struct io_xattr { struct file *file; struct io_xattr_context ctx; struct filename *filename; };
 /* In 7.x the names are in a struct of their own. */
 struct delayed_filename { struct filename *__incomplete_filename; };
 struct io_open___delayed { struct delayed_filename filename; };
+struct io_xattr___delayed { struct delayed_filename filename; };
 struct io_unlink___delayed { struct delayed_filename filename; };
 struct io_mkdir___delayed { struct delayed_filename filename; };
 struct io_rename___delayed { struct delayed_filename oldpath, newpath; };

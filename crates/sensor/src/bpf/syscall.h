@@ -122,6 +122,17 @@ static __always_inline void fill_times(struct call_body *body, const void *user,
 	body->mtime_ns = time_argument(user, 1, compat, micro);
 }
 
+/* truncate and ftruncate are told as opens. */
+#define TRUNCATE_FLAGS 01101 /* O_CREAT | O_WRONLY | O_TRUNC, as creat() */
+#define AT_EMPTY_PATH 0x1000
+
+static __always_inline bool is_empty_text(const void *user)
+{
+	char first = 0;
+
+	return !user || bpf_probe_read_user(&first, 1, user) || !first;
+}
+
 /* Puts the arguments of a changing call where the record has them; returns the descriptor for the f… calls, else -1. */
 static __always_inline s32 change_arguments(const struct call *call, struct call_body *body, const void **path, const void **path2)
 {
@@ -143,6 +154,19 @@ static __always_inline s32 change_arguments(const struct call *call, struct call
 	case SHAPE_RENAMEAT: body->dirfd = a[0]; *path = (void *)a[1]; body->dirfd2 = a[2]; *path2 = (void *)a[3]; break;
 	case SHAPE_RENAMEAT2: case SHAPE_LINKAT:
 		body->dirfd = a[0]; *path = (void *)a[1]; body->dirfd2 = a[2]; *path2 = (void *)a[3]; body->flags = a[4]; break;
+	case SHAPE_CHDIR: *path = (void *)a[0]; break;
+	case SHAPE_FCHDIR: return a[0];
+	case SHAPE_TRUNCATE: *path = (void *)a[0]; body->flags = TRUNCATE_FLAGS; break;
+	case SHAPE_FTRUNCATE: body->flags = TRUNCATE_FLAGS; return a[0];
+	/* The second text is the attribute's name. */
+	case SHAPE_SETXATTR: case SHAPE_LSETXATTR: case SHAPE_REMOVEXATTR: case SHAPE_LREMOVEXATTR:
+		*path = (void *)a[0]; *path2 = (void *)a[1]; break;
+	case SHAPE_FSETXATTR: case SHAPE_FREMOVEXATTR: *path2 = (void *)a[1]; return a[0];
+	case SHAPE_SETXATTRAT: case SHAPE_REMOVEXATTRAT:
+		body->dirfd = a[0]; *path = (void *)a[1]; body->flags = a[2]; *path2 = (void *)a[3];
+		if ((a[2] & AT_EMPTY_PATH) && is_empty_text(*path))
+			return a[0];
+		break;
 	case SHAPE_UTIME: *path = (void *)a[0]; break;
 	case SHAPE_UTIMES: *path = (void *)a[0]; fill_times(body, (void *)a[1], compat, true); break;
 	case SHAPE_FUTIMESAT: body->dirfd = a[0]; *path = (void *)a[1]; fill_times(body, (void *)a[2], compat, true); break;

@@ -8,7 +8,7 @@ use atalaya_e2e::{Helper, Setup, skip, text};
 use crate::common::{check_event, check_file, int, make_file, string, tiny_i386_open};
 
 /// Calls by their i386 numbers.
-fn int80(number: i64, arguments: &[&str]) -> Option<Helper> {
+pub(crate) fn int80(number: i64, arguments: &[&str]) -> Option<Helper> {
     let number = number.to_string();
     let mut all = vec!["int80", number.as_str()];
     all.extend(arguments);

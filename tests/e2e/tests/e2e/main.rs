@@ -13,6 +13,7 @@ mod delivery;
 mod errors;
 mod exec;
 mod files;
+mod files_attributes;
 mod files_names;
 mod hostile;
 mod limits;

@@ -10,7 +10,7 @@ const UNLINKAT: i64 = 36;
 const MKDIRAT: i64 = 37;
 const LINKAT: i64 = 39;
 
-fn uring(how: &str, opcode: i64, arguments: &[&str]) -> Option<Helper> {
+pub(crate) fn uring(how: &str, opcode: i64, arguments: &[&str]) -> Option<Helper> {
     let opcode = opcode.to_string();
     let mut all = vec![how, opcode.as_str()];
     all.extend(arguments);

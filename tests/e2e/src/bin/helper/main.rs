@@ -3,7 +3,7 @@
 //! ```text
 //! e2e-helper sys NUMBER ARG...        a system call
 //! e2e-helper int80 NUMBER ARG...      the same through the 32-bit entry; the number is the i386 one
-//! e2e-helper uring OPCODE ARG...      an io_uring operation: fd addr off len flags
+//! e2e-helper uring OPCODE ARG...      an io_uring operation: fd addr off len flags addr3
 //! e2e-helper uring-async OPCODE ARG...    the same, run by a kernel worker
 //! e2e-helper memfd-exec PROGRAM ARG...    runs a copy of a program that lies in memory only
 //! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...

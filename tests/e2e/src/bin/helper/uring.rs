@@ -75,9 +75,9 @@ const OFF_SQES: i64 = 0x1000_0000;
 const ENTER_GETEVENTS: i64 = 1;
 pub(crate) const SQE_ASYNC: u8 = 1 << 4;
 
-/// One operation; arguments are fd, addr, off, len, flags.
+/// One operation; arguments are fd, addr, off, len, flags, addr3.
 pub(crate) fn call(opcode: i64, arguments: &Arguments, async_worker: bool) -> i64 {
-    let [fd, addr, off, len, op_flags, _] = arguments.values;
+    let [fd, addr, off, len, op_flags, addr3] = arguments.values;
     submit(Entry {
         opcode: u8::try_from(opcode).expect("an opcode"),
         flags: if async_worker { SQE_ASYNC } else { 0 },
@@ -86,6 +86,7 @@ pub(crate) fn call(opcode: i64, arguments: &Arguments, async_worker: bool) -> i6
         addr: addr as u64,
         len: len as u32,
         op_flags: op_flags as u32,
+        rest: [0, addr3 as u64, 0],
         ..Entry::default()
     })
 }

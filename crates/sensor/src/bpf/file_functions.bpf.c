@@ -132,7 +132,7 @@ static __always_inline struct pending *pending_of(u32 kind)
 }
 
 /* The security hook of the call: what the kernel is about to change. */
-static __always_inline void saw_object(struct pending *p, u32 role, struct dentry *dentry, struct vfsmount *mnt)
+static __always_inline void saw_object(struct pending *p, u32 role, struct dentry *dentry, struct vfsmount *mnt, u32 open_flags)
 {
 	struct filter *filter = get_filter(p->kind);
 	bool always = p->kind == KIND_RENAME || p->kind == KIND_LINK;
@@ -140,7 +140,7 @@ static __always_inline void saw_object(struct pending *p, u32 role, struct dentr
 
 	if (!filter)
 		return;
-	v = approve(p->kind, dentry, mnt, 0);
+	v = approve(p->kind, dentry, mnt, open_flags);
 	p->seen = 1;
 	if (v != REJECT)
 		p->approved = 1;
@@ -230,7 +230,7 @@ static __always_inline int object_of_path(u32 kind, const struct path *dir, stru
 	struct pending *p = pending_of(kind);
 
 	if (p)
-		saw_object(p, ROLE_FILE, dentry, LOAD(struct path, dir, mnt));
+		saw_object(p, ROLE_FILE, dentry, LOAD(struct path, dir, mnt), 0);
 	return 0;
 }
 
@@ -255,8 +255,8 @@ static __always_inline int objects_of_rename(const struct path *old_dir, struct 
 
 	if (!p)
 		return 0;
-	saw_object(p, ROLE_FILE, old, LOAD(struct path, old_dir, mnt));
-	saw_object(p, ROLE_DESTINATION, new, LOAD(struct path, new_dir, mnt));
+	saw_object(p, ROLE_FILE, old, LOAD(struct path, old_dir, mnt), 0);
+	saw_object(p, ROLE_DESTINATION, new, LOAD(struct path, new_dir, mnt), 0);
 	return 0;
 }
 
@@ -267,8 +267,8 @@ static __always_inline int objects_of_link(struct dentry *old, const struct path
 
 	if (!p)
 		return 0;
-	saw_object(p, ROLE_FILE, old, mnt); /* both names are on one mount, or the call fails */
-	saw_object(p, ROLE_DESTINATION, new, mnt);
+	saw_object(p, ROLE_FILE, old, mnt, 0); /* both names are on one mount, or the call fails */
+	saw_object(p, ROLE_DESTINATION, new, mnt, 0);
 	return 0;
 }
 
@@ -284,7 +284,7 @@ static __always_inline int object_of_change(u32 kind, const struct path *path)
 	if (!p)
 		return 0;
 	p->kind = kind;
-	saw_object(p, ROLE_FILE, LOAD(struct path, path, dentry), LOAD(struct path, path, mnt));
+	saw_object(p, ROLE_FILE, LOAD(struct path, path, dentry), LOAD(struct path, path, mnt), 0);
 	return 0;
 }
 
