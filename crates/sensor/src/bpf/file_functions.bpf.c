@@ -311,7 +311,7 @@ SUBPROGRAM int change_end(u32 kind, kptr path, s64 ret)
 	const void *arg = 0, *arg2 = 0;
 	struct call_body *body;
 	struct buffer *b;
-	struct call call;
+	struct call call = {}; /* it may be left as it is, and not every verifier sees that nobody looks then */
 
 	if (!filter || !s)
 		return 0;
@@ -346,7 +346,7 @@ FUNCTION_EXIT(utimes, vfs_utimes, change_end(KIND_UTIMES, number_of(path), ret),
 static __always_inline int lookup_failed(long ret)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct call call;
+	struct call call = {};
 	u8 kind;
 
 	if (ret >= 0)

@@ -121,7 +121,7 @@ static __always_inline bool address_approved(u32 kind, const struct address_body
 	return approve_numbers(kind, has_port ? __builtin_bswap16(a->port) : 0, a->family);
 }
 
-SUBPROGRAM int tell_address(const struct address_call *call)
+SUBPROGRAM_ON_MEMORY int tell_address(const struct address_call *call)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct address_body told = {}, *body;

@@ -6,7 +6,7 @@
 
 #define PATH_BUDGET 6144
 #ifdef LEGACY
-#define PATH_DEPTH 512
+#define PATH_DEPTH 128
 #else
 #define PATH_DEPTH 1024
 #endif
@@ -356,7 +356,7 @@ static __always_inline bool approve_below(u8 kind, const struct filter *filter, 
 		return is_below(kind, filter, dir, open_flags); /* "/" */
 
 	struct below s = { .dentry = dir, .mnt = mnt, .filter = filter, .open_flags = open_flags, .kind = kind };
-	LOOP(64, 64, below_step, &s);
+	LOOP(64, 24, below_step, &s);
 	return s.found || !s.done; /* found, or deeper than we look */
 }
 
