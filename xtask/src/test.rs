@@ -31,6 +31,7 @@ pub(crate) fn machines() -> Vec<Job> {
         Job::new("6.1", Tier::Lsm, Suite::Events).with_verifier(),
         Job::new("6.1", Tier::Kprobe, Suite::Events),
         Job::new("6.12", Tier::Lsm, Suite::Events).with(Fixture::NoBpfLsm),
+        Job::new("6.12", Tier::Lsm, Suite::Some(vec!["selinux".into()])).with(Fixture::Selinux),
     ]
 }
 

@@ -25,6 +25,7 @@ mod legacy;
 mod process;
 pub mod record;
 mod table;
+mod text;
 mod types;
 mod values;
 

@@ -205,7 +205,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "An extended attribute of a file was set.",
         r#"setxattr.file.destination.name == "security.capability" && setxattr.file.path == ~"/home/**""#,
     ),
-    declared::<SpliceEvent>(
+    captured::<SpliceEvent>(
+        CaptureKind::Splice,
         "splice",
         Category::File,
         "7.36",
@@ -267,35 +268,40 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A signal was sent.",
         r#"signal.type == SIGKILL && signal.target.file.name == "auditd""#,
     ),
-    declared::<BpfEvent>(
+    captured::<BpfEvent>(
+        CaptureKind::Bpf,
         "bpf",
         Category::Kernel,
         "7.33",
         "A process used eBPF.",
         "bpf.cmd == BPF_PROG_LOAD && bpf.prog.helpers in [ BPF_OVERRIDE_RETURN ]",
     ),
-    declared::<CgroupWriteEvent>(
+    captured::<CgroupWriteEvent>(
+        CaptureKind::CgroupWrite,
         "cgroup_write",
         Category::Kernel,
         "7.68",
         "A process was moved to another cgroup.",
         r#"cgroup_write.file.path == ~"/sys/fs/cgroup/system.slice/**" && process.container.id != """#,
     ),
-    declared::<LoadModuleEvent>(
+    captured::<LoadModuleEvent>(
+        CaptureKind::LoadModule,
         "load_module",
         Category::Kernel,
         "7.35",
         "A kernel module was loaded.",
         r#"load_module.loaded_from_memory && process.file.name != "modprobe""#,
     ),
-    declared::<MmapEvent>(
+    captured::<MmapEvent>(
+        CaptureKind::Mmap,
         "mmap",
         Category::Kernel,
         "7.35",
         "Memory was mapped.",
         "mmap.protection & (PROT_WRITE|PROT_EXEC) == 6 && mmap.flags & MAP_ANONYMOUS > 0",
     ),
-    declared::<MprotectEvent>(
+    captured::<MprotectEvent>(
+        CaptureKind::Mprotect,
         "mprotect",
         Category::Kernel,
         "7.35",
@@ -310,21 +316,24 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process traced another.",
         r#"ptrace.request == PTRACE_ATTACH && ptrace.tracee.ancestors.file.name == "sshd""#,
     ),
-    declared::<SelinuxEvent>(
+    captured::<SelinuxEvent>(
+        CaptureKind::Selinux,
         "selinux",
         Category::Kernel,
         "7.30",
         "SELinux was told to work otherwise.",
         r#"selinux.enforce.status in [ "permissive", "disabled" ]"#,
     ),
-    declared::<SysctlEvent>(
+    captured::<SysctlEvent>(
+        CaptureKind::Sysctl,
         "sysctl",
         Category::Kernel,
         "7.65",
         "A kernel parameter was read or written.",
         r#"sysctl.action == SYSCTL_WRITE && sysctl.name == "kernel/core_pattern""#,
     ),
-    declared::<UnloadModuleEvent>(
+    captured::<UnloadModuleEvent>(
+        CaptureKind::UnloadModule,
         "unload_module",
         Category::Kernel,
         "7.35",

@@ -11,6 +11,7 @@
 pub mod assemble;
 pub mod decode;
 mod error;
+mod facilities;
 mod filters;
 #[allow(
     missing_docs,

@@ -66,6 +66,8 @@ fn tracepoint_args(btf: &Btf<'_>, name: &str) -> Option<usize> {
 pub(crate) enum Call {
     /// It is attached to its hook.
     Attached,
+    /// It is attached to the root of the cgroups.
+    OfCgroups,
     /// The program on all system calls jumps to it, by its kind, through this map.
     From(&'static str),
 }
@@ -249,6 +251,11 @@ fn by_name(name: &str, section: &str) -> Option<Program> {
                 ..tracepoint(name, hook, &kinds)
             }
         }
+        "cgroup" => Program {
+            call: Call::OfCgroups,
+            needs: Needs::Function(format!("__cgroup_bpf_run_filter_{hook}").leak()),
+            ..of_function(Place::Always, Part::End)
+        },
         "lsm" => Program {
             needs: Needs::Function(format!("bpf_lsm_{hook}").leak()),
             ..of_function(Place::SecurityLsm, Part::Object)
@@ -328,6 +335,11 @@ mod tests {
         let program = by_name("chmod_and_chown__kret_f", "kretprobe/f").unwrap();
         assert_eq!(program.kinds, [CaptureKind::Chmod, CaptureKind::Chown]);
         assert!(program.optional);
+        let program = by_name("sysctl__all_cgroup", "cgroup/sysctl").unwrap();
+        assert_eq!(
+            (program.call, program.place),
+            (Call::OfCgroups, Place::Always)
+        );
         assert!(by_name("nothing__exit", "tp_btf/sys_exit").is_none());
         assert!(by_name("sys_exit", "tp_btf/sys_exit").is_none());
     }

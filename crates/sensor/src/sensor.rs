@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Context, Error};
+use crate::facilities;
 use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, path_value};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
@@ -223,7 +224,16 @@ impl Sensor {
         };
         self.update("settings", &0u32.to_le_bytes(), settings.as_bytes())?;
 
-        let new = FilterMaps::new(&interest.approvers);
+        let mut approvers = interest.approvers.clone();
+        let mut lacking = BTreeMap::new();
+        approvers.retain(|kind, _| match facilities::missing(*kind) {
+            Some(why) => {
+                lacking.insert(*kind, why.to_owned());
+                false
+            }
+            None => true,
+        });
+        let new = FilterMaps::new(&approvers);
         for ((kind, role, name), value) in &new.names {
             // A name that stays may lose flags only after the filter has changed; until then it has both.
             let old = self
@@ -262,7 +272,8 @@ impl Sensor {
             )?;
         }
         self.update_syscalls(&new)?;
-        let unavailable = self.attach(&interest.approvers)?;
+        let mut unavailable = self.attach(&approvers)?;
+        unavailable.extend(lacking);
 
         let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
             .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));
@@ -513,7 +524,16 @@ impl Sensor {
             let Some(p) = found.find(|p| p.name() == program.name) else {
                 continue;
             };
-            match p.attach() {
+            let attached = match program.call {
+                Call::OfCgroups => facilities::cgroup_root()
+                    .map_err(|error| error.to_string())
+                    .and_then(|root| {
+                        p.attach_cgroup(root.as_raw_fd())
+                            .map_err(|error| error.to_string())
+                    }),
+                _ => p.attach().map_err(|error| error.to_string()),
+            };
+            match attached {
                 Ok(link) => {
                     self.links.insert(program.name, link);
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::image::Payload;
+use super::image::{Payload, unpack_module};
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +43,15 @@ pub(crate) struct Machine {
     pub(crate) initrd: PathBuf,
     pub(crate) root: PathBuf,
     pub(crate) scratch: PathBuf,
+    /// A module that tests load.
+    pub(crate) module: Option<PathBuf>,
 }
 
 impl Machine {
     /// Boots, runs the script in the payload, and hands each line of its output to `line`.
     pub(crate) fn boot(
         &self,
-        bpf_lsm: bool,
+        security_modules: &str,
         payload: &Payload,
         script: &str,
         timeout: Duration,
@@ -60,9 +62,15 @@ impl Machine {
             .tempdir_in(&self.scratch)?;
         let tar = scratch.path().join("payload.tar");
         let console = scratch.path().join("console.log");
+        let mut payload = payload.clone();
+        if let Some(module) = &self.module {
+            let unpacked = scratch.path().join("dummy.ko");
+            unpack_module(module, &unpacked)?;
+            payload.add_as(&unpacked, "modules/dummy.ko");
+        }
         payload.write(&tar, script)?;
         let mut child = self
-            .qemu(bpf_lsm, &tar, &console)
+            .qemu(security_modules, &tar, &console)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -116,12 +124,7 @@ impl Machine {
         )))
     }
 
-    fn qemu(&self, bpf_lsm: bool, tar: &Path, console: &Path) -> Command {
-        let lsm = if bpf_lsm {
-            "landlock,lockdown,yama,bpf"
-        } else {
-            "landlock,lockdown,yama"
-        };
+    fn qemu(&self, lsm: &str, tar: &Path, console: &Path) -> Command {
         // Without norandmaps QEMU 7.2 translates every program anew; thread=single beats multi for exec-heavy work and
         // leaves the other core to another machine; the guest sees two processors all the same.
         let append = format!(

@@ -87,6 +87,16 @@ pub(crate) fn initrd(cache: &Path, kernel: &Kernel) -> Result<PathBuf> {
     Ok(initrd)
 }
 
+/// A module that depends on no other and does nothing, for tests that load one.
+pub(crate) fn dummy_module(kernel: &Kernel) -> Option<PathBuf> {
+    let dir = kernel.modules.join("kernel/drivers/net");
+    let names = ["dummy.ko", "dummy.ko.xz"];
+    names
+        .map(|name| dir.join(name))
+        .into_iter()
+        .find(|file| file.exists())
+}
+
 /// The files of [`MODULES`] and of all they depend on, in the order to load them.
 fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
     let path = kernel.modules.join("modules.dep");
@@ -113,7 +123,7 @@ fn modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
     Ok(order)
 }
 
-fn unpack_module(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn unpack_module(from: &Path, to: &Path) -> Result<()> {
     if from.extension().is_some_and(|extension| extension == "xz") {
         let file = std::fs::File::create(to)?;
         return run(command("xz").arg("-dc").arg(from).stdout(file));
@@ -130,7 +140,7 @@ fn write_executable(path: &Path, text: &str) -> Result<()> {
 }
 
 /// The files the guest gets in `/work`.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Payload {
     files: Vec<(PathBuf, String)>,
 }

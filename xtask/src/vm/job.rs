@@ -39,6 +39,8 @@ pub(crate) enum Fixture {
     NoBtf,
     /// The kernel is locked down to confidentiality: eBPF may not read its memory.
     Lockdown,
+    /// SELinux is active, without a policy, so that it allows everything.
+    Selinux,
 }
 
 impl Fixture {
@@ -48,6 +50,7 @@ impl Fixture {
             Self::NoRingbuf => "no-ringbuf",
             Self::NoBtf => "no-btf",
             Self::Lockdown => "lockdown",
+            Self::Selinux => "selinux",
         }
     }
 
@@ -58,12 +61,13 @@ impl Fixture {
             Self::NoRingbuf => "/work/bin/refuse_ringbuf || exit 1\n",
             Self::NoBtf => "mount --bind /dev/null /sys/kernel/btf/vmlinux || exit 1\n",
             Self::Lockdown => "echo confidentiality > /sys/kernel/security/lockdown || exit 1\n",
+            Self::Selinux => "mount -t selinuxfs selinuxfs /sys/fs/selinux || exit 1\n",
         }
     }
 
     /// Whether the agent works there, so that the whole suite makes sense.
     fn works(self) -> bool {
-        matches!(self, Self::NoBpfLsm | Self::NoRingbuf)
+        matches!(self, Self::NoBpfLsm | Self::NoRingbuf | Self::Selinux)
     }
 }
 
@@ -163,9 +167,13 @@ impl Job {
         }
     }
 
-    /// Whether `bpf` is in the kernel's list of security modules.
-    pub(crate) fn bpf_lsm(&self) -> bool {
-        self.fixture != Some(Fixture::NoBpfLsm)
+    /// The kernel's list of security modules.
+    pub(crate) fn security_modules(&self) -> &'static str {
+        match self.fixture {
+            Some(Fixture::NoBpfLsm) => "landlock,lockdown,yama",
+            Some(Fixture::Selinux) => "landlock,lockdown,yama,selinux,bpf",
+            _ => "landlock,lockdown,yama,bpf",
+        }
     }
 
     /// What the guest runs.
@@ -173,7 +181,7 @@ impl Job {
         let mut script = String::from(
             "export ATALAYA_BIN_DIR=/work/bin ATALAYA_E2E_SLOW=8 ATALAYA_POLICIES=/work/policies\n\
              export ATALAYA_SCHEMA=/work/reference/backend_linux.schema.json RUST_BACKTRACE=1\n\
-             export ATALAYA_REFERENCE_POLICY=/work/reference/default.policy\n",
+             export ATALAYA_REFERENCE_POLICY=/work/reference/default.policy ATALAYA_MODULES=/work/modules\n",
         );
         if self.tier != Tier::Auto {
             let tier = self.tier.name();

@@ -218,7 +218,7 @@ pub(crate) fn run(
         Err(error) => return Outcome::Unavailable(format!("{error:#}")),
     };
     for attempt in 1..=2 {
-        let outcome = match machine.boot(job.bpf_lsm(), payload, script, timeout, line) {
+        let outcome = match machine.boot(job.security_modules(), payload, script, timeout, line) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Infrastructure(format!("{error:#}")),
         };
@@ -248,6 +248,7 @@ pub(crate) fn prepare(job: &Job) -> Result<boot::Machine> {
     let root = image::root(&cache)?;
     let initrd = image::initrd(&cache, &kernel)?;
     Ok(boot::Machine {
+        module: image::dummy_module(&kernel),
         version: kernel.version,
         vmlinuz: kernel.vmlinuz,
         initrd,

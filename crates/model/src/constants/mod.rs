@@ -108,7 +108,16 @@ pub fn unlink_flag_names(flags: u32) -> Vec<String> {
     bit_names(i64::from(flags), modes::UNLINK_FLAGS.all)
 }
 
-/// The names of the bits; what has none, as one hexadecimal number at the end.
+/// The names of a group's flags, as JSON tells them; the name of zero where there are none.
+pub(crate) fn names_of(group: &str, bits: u64) -> String {
+    if bits == 0 {
+        return name_of(group, 0);
+    }
+    let group = GROUPS.iter().find(|known| known.name == group);
+    let all = group.map_or(&[][..], |group| group.all);
+    bit_names(bits.cast_signed(), all).join(" | ")
+}
+
 /// The constant of a group that has this value, as JSON tells it; the number where there is none.
 pub(crate) fn name_of(group: &str, value: i64) -> String {
     let group = GROUPS.iter().find(|known| known.name == group);
@@ -117,6 +126,7 @@ pub(crate) fn name_of(group: &str, value: i64) -> String {
         .map_or_else(|| value.to_string(), |(name, _)| (*name).to_owned())
 }
 
+/// The names of the bits; what has none, as one hexadecimal number at the end.
 pub(crate) fn bit_names(mut bits: i64, names: &[(&str, i64)]) -> Vec<String> {
     let mut found = Vec::new();
     for (name, bit) in names {

@@ -180,6 +180,15 @@ pub const MIRRORS: &[Mirror] = &[
     process_target::PtraceBody::MIRROR,
     process_target::SignalBody::MIRROR,
     process_target::SetrlimitBody::MIRROR,
+    kernel::BpfBody::MIRROR,
+    kernel::CgroupWriteBody::MIRROR,
+    kernel::LoadModuleBody::MIRROR,
+    kernel::SelinuxBody::MIRROR,
+    kernel::SysctlBody::MIRROR,
+    kernel::UnloadModuleBody::MIRROR,
+    memory::MmapBody::MIRROR,
+    memory::MprotectBody::MIRROR,
+    memory::SpliceBody::MIRROR,
 ];
 
 impl Event {

@@ -155,6 +155,11 @@ impl<'a> Details<'a> {
         }
         self.syscall = Some(arguments);
     }
+
+    /// A file, for an object of the event.
+    pub(crate) fn file_json(&self, file: &'a File) -> Value {
+        serde_json::to_value(FileJson::new(file, self.cx)).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]

@@ -8,5 +8,11 @@
 #include "file_attributes.bpf.c"
 #include "credentials.bpf.c"
 #include "target.bpf.c"
+#include "memory.bpf.c"
+#include "modules.bpf.c"
+#include "ebpf.bpf.c"
+#include "sysctl.bpf.c"
+#include "selinux.bpf.c"
+#include "cgroup.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -171,6 +171,32 @@ struct ptrace_body { struct target target; __u64 address; __u32 request; __u32 r
 struct signal_body { struct target target; __u32 signal; __s32 number; /* the id told: of the target, else what the caller gave */ };
 struct setrlimit_body { struct target target; __u64 cur, max; __u32 resource; __u32 reserved; };
 
+struct mmap_body { __u64 address, length, offset, flags, protection; };
+struct mprotect_body {
+	__u64 start, end; /* of the segments that the call is about */
+	__u64 before, requested;
+};
+
+#define BPF_HELPERS 256
+enum bpf_has { BPF_HAS_MAP = 1 << 0, BPF_HAS_PROG = 1 << 1 };
+struct bpf_body {
+	__u32 cmd, has;
+	__u32 map_type, prog_type, attach_type, reserved;
+	__u8 tag[8];
+	char map_name[16], prog_name[16];
+	__u64 helpers[BPF_HELPERS / 64];
+};
+
+struct splice_body { __u32 entry_flag, exit_flag; };
+struct sysctl_body { __u32 write, position, old_truncated, reserved; };
+enum selinux_control { SELINUX_ENFORCE = 1, SELINUX_DISABLE = 2, SELINUX_COMMIT = 3, SELINUX_BOOL = 4 };
+struct selinux_body { __u32 control, reserved; char text[32]; };
+struct cgroup_write_body { __u32 pid, reserved; };
+
+#define MODULE_NAME 56
+struct load_module_body { char name[MODULE_NAME]; __u32 from_memory, reserved; };
+struct unload_module_body { char name[MODULE_NAME]; };
+
 /* What an object record says its file is in the call. */
 enum object_role {
 	ROLE_BEFORE = 1, /* an inode the call changes, with a name it had before: candidate for the file */

@@ -124,13 +124,13 @@ static __always_inline struct pt_regs *user_regs(void)
  * function runs; where the map has thrown it out the end is not told.
  */
 struct function_key { u64 thread; u64 hook; };
-struct function_arguments { u64 a[5]; };
+struct function_arguments { u64 a[6]; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 8192); __type(key, struct function_key); __type(value, struct function_arguments); } running SEC(".maps");
 
 static __always_inline int function_begins(struct pt_regs *ctx, u64 hook)
 {
 	struct function_key key = { .thread = bpf_get_current_pid_tgid(), .hook = hook };
-	struct function_arguments args = { .a = { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx) } };
+	struct function_arguments args = { .a = { PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx), PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx), PT_REGS_PARM6(ctx) } };
 
 	bpf_map_update_elem(&running, &key, &args, BPF_ANY);
 	return 0;
@@ -144,7 +144,7 @@ static __always_inline bool function_ends(struct pt_regs *ctx, u64 hook, u32 cou
 
 	if (!args)
 		return false;
-	for (u32 i = 0; i < 5; i++)
+	for (u32 i = 0; i < 6; i++)
 		out[i] = args->a[i];
 	out[count] = PT_REGS_RC(ctx);
 	bpf_map_delete_elem(&running, &key);
@@ -162,7 +162,7 @@ static __always_inline bool function_ends(struct pt_regs *ctx, u64 hook, u32 cou
 	SEC("kretprobe/" #function)                                                            \
 	int event##__kret_##function(struct pt_regs *ctx)                                      \
 	{                                                                                      \
-		u64 values[6] = {};                                                            \
+		u64 values[7] = {};                                                            \
 		if (!function_ends(ctx, hook, ___bpf_narg(__VA_ARGS__) - 1, values))           \
 			return 0;                                                              \
 		return ENDING(ctx, event##_end_of_##function(values));                                      \

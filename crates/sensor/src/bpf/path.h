@@ -235,6 +235,15 @@ SUBPROGRAM int put_string_of(buffer_ref ref, u16 tag, u64 ptr, bool kernel)
 		flags |= STRING_FAULTED;
 		n = 0;
 	}
+	if (n == 4096) { /* full: it is cut unless it just fits */
+		char last = 0;
+		if (kernel)
+			bpf_probe_read_kernel(&last, 1, (void *)ptr + 4095);
+		else
+			bpf_probe_read_user(&last, 1, (void *)ptr + 4095);
+		if (last)
+			flags |= PATH_TRUNCATED;
+	}
 	b->off = off + n;
 	section_end(b, flags);
 	return 0;

@@ -16,6 +16,7 @@ mod files;
 mod files_attributes;
 mod files_names;
 mod hostile;
+mod kernel_calls;
 mod limits;
 mod lineage;
 mod load;

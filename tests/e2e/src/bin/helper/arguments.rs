@@ -10,6 +10,7 @@ pub(crate) struct Arguments {
     pub(crate) values: [i64; 6],
     _texts: Vec<CString>,
     _lists: Vec<Vec<i64>>,
+    _bytes: Vec<Vec<u8>>,
     _files: Vec<OwnedFd>,
 }
 
@@ -19,6 +20,7 @@ impl Arguments {
             values: [0; 6],
             _texts: Vec::new(),
             _lists: Vec::new(),
+            _bytes: Vec::new(),
             _files: Vec::new(),
         };
         for (position, word) in words.iter().enumerate() {
@@ -42,6 +44,14 @@ impl Arguments {
                     arguments._lists.push(list);
                     address
                 }
+                "b" => {
+                    let bytes = unescape(value);
+                    let address = bytes.as_ptr() as i64;
+                    arguments._bytes.push(bytes);
+                    address
+                }
+                "map" => fresh_memory(value, 0),
+                "pipe" => arguments.pipe(value),
                 "fd" => arguments.open(value, libc::O_PATH, false),
                 "rfd" => arguments.open(value, 0, false),
                 "wfd" => arguments.open(value, 0, true),
@@ -49,6 +59,20 @@ impl Arguments {
             };
         }
         arguments
+    }
+
+    /// An end of a fresh pipe: `w` of an empty one, `r` of one that has been written to.
+    fn pipe(&mut self, end: &str) -> i64 {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let number = match end {
+            "w" => writer.as_raw_fd(),
+            _ => {
+                std::io::Write::write_all(&mut writer, b"in the pipe").expect("room in a pipe");
+                reader.as_raw_fd()
+            }
+        };
+        self._files.extend([reader.into(), writer.into()]);
+        number.into()
     }
 
     fn open(&mut self, path: &str, flags: i32, write: bool) -> i64 {
@@ -61,6 +85,22 @@ impl Arguments {
         let number = i64::from(file.as_raw_fd());
         self._files.push(file.into());
         number
+    }
+}
+
+/// Four pages of fresh memory with this protection, and between other pages, so that it is a segment of its own.
+pub(crate) fn fresh_memory(protection: &str, flags: i32) -> i64 {
+    const PAGES: usize = 4096;
+    let protection = protection.parse().expect("a number");
+    let none = libc::PROT_NONE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags;
+    // SAFETY: fresh memory that nothing else knows of; the second call is within the first's.
+    unsafe {
+        let all = libc::mmap(std::ptr::null_mut(), 6 * PAGES, none, flags, -1, 0);
+        assert!(all != libc::MAP_FAILED, "no memory");
+        let inner = all.cast::<u8>().add(PAGES).cast();
+        assert_eq!(libc::mprotect(inner, 4 * PAGES, protection), 0);
+        inner as i64
     }
 }
 

@@ -17,18 +17,29 @@
 //! e2e-helper hold-thread              tells the number of a second thread, and waits until its input ends
 //! e2e-helper raise SIGNAL             sends a signal to its own thread
 //! e2e-helper exit CODE | signal NUMBER    ends so
+//! e2e-helper mprotect-two | mprotect-file PATH    of a segment to read and one to write; to write to what is open for reading
+//! e2e-helper splice-used PATH        out of a file into a pipe of which every place was used before
+//! e2e-helper sysctl PATH VALUE       in a network of its own: writes and prints what is then there
+//! e2e-helper cgroup-write PATH       has a child, moves it there, and prints its id
+//! e2e-helper init-module PATH        loads a module out of memory
+//! e2e-helper bpf-map NAME | bpf-program NAME | bpf-bad-program NAME    makes a map and writes to it; loads a program that calls helpers 5 and 14
 //! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
 //! ```
 //! An argument is `i:NUMBER`, `s:TEXT` (its address), `fd:PATH` (a directory or file opened first with O_PATH),
-//! `rfd:PATH` (opened for reading), `wfd:PATH` (for writing), `l:N,N,...` (the address of 64-bit numbers). TEXT may hold `\xHH`.
+//! `rfd:PATH` (opened for reading), `wfd:PATH` (for writing), `l:N,N,...` (the address of 64-bit numbers), `b:BYTES` (the address
+//! of bytes without an end), `map:PROT` (16 KiB of fresh memory), `pipe:w|r` (an end of a pipe), `w:N,N,@PATH,...` (`int80` only: 32-bit
+//! words; a descriptor). TEXT may hold `\xHH`.
 #![allow(
     unsafe_code,
     reason = "a raw system call, an interrupt and shared rings are what this program is for"
 )]
 
 mod arguments;
+mod bpf;
 mod compat;
+mod kernel;
 mod lineage;
+mod memory;
 mod network;
 mod others;
 mod programs;
@@ -69,6 +80,15 @@ fn main() {
         ["hold-thread"] => others::hold_thread(),
         ["exit", code] => std::process::exit(i32::try_from(number_of(code)).unwrap_or(1)),
         ["signal", signal] => programs::die(number_of(signal)),
+        ["splice-used", path] => kernel::splice_used(path),
+        ["sysctl", path, value] => kernel::sysctl(path, value),
+        ["cgroup-write", path] => kernel::cgroup_write(path),
+        ["init-module", path] => kernel::init_module(path),
+        ["mprotect-two"] => memory::protect_two(),
+        ["mprotect-file", path] => memory::protect_file(path),
+        ["bpf-map", name] => bpf::map(name),
+        ["bpf-program", name] => bpf::program(name, false),
+        ["bpf-bad-program", name] => bpf::program(name, true),
         ["storm-open", path, count] => programs::storm_open(path, number_of(count)),
         ["storm-exec", program, count] => programs::storm_exec(program, number_of(count)),
         ["storm-prctl", option, count] => {
