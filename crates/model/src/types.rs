@@ -348,14 +348,16 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process left namespaces that it shared with others.",
         "unshare.flags & CLONE_NEWUSER > 0 && process.uid != 0",
     ),
-    declared::<AcceptEvent>(
+    captured::<AcceptEvent>(
+        CaptureKind::Accept,
         "accept",
         Category::Network,
         "7.63",
         "A socket accepted a connection.",
         "accept.addr.is_public && accept.addr.port == 23",
     ),
-    declared::<BindEvent>(
+    captured::<BindEvent>(
+        CaptureKind::Bind,
         "bind",
         Category::Network,
         "7.37",
@@ -398,14 +400,16 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A packet passed that a rule's filter asks for.",
         r#"packet.filter == "tcp dst port 4444" && network.network_direction == EGRESS"#,
     ),
-    declared::<SetsockoptEvent>(
+    captured::<SetsockoptEvent>(
+        CaptureKind::Setsockopt,
         "setsockopt",
         Category::Network,
         "7.68",
         "An option of a socket was set.",
         "setsockopt.optname == SO_ATTACH_FILTER && setsockopt.socket_type == SOCK_RAW",
     ),
-    declared::<SocketEvent>(
+    captured::<SocketEvent>(
+        CaptureKind::Socket,
         "socket",
         Category::Network,
         "7.81",

@@ -119,8 +119,12 @@ const URING: &[CaptureKind] = &[
     Mkdir,
     Rename,
     Link,
+    CaptureKind::Accept,
+    CaptureKind::Bind,
     CaptureKind::Connect,
     CaptureKind::Setxattr,
+    CaptureKind::Setsockopt,
+    CaptureKind::Socket,
 ];
 /// The programs on all system calls, and the maps through which they jump to those of a kind.
 const EXITS: &str = "exits";
@@ -268,7 +272,8 @@ fn by_name(name: &str, section: &str) -> Option<Program> {
         _ => return None,
     };
     Some(Program {
-        optional: kinds.len() > 1 || kinds == [Exec],
+        // Without io_uring's functions, which are parts of others before 6.0, the system calls are seen all the same.
+        optional: kinds.len() > 1 || kinds == [Exec] || hook.starts_with("io_"),
         ..program
     })
 }

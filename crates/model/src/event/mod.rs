@@ -12,6 +12,7 @@ mod kernel;
 mod memory;
 mod mounts;
 mod network;
+mod packet_filter;
 mod process;
 mod process_target;
 mod view;
@@ -189,6 +190,8 @@ pub const MIRRORS: &[Mirror] = &[
     memory::MmapBody::MIRROR,
     memory::MprotectBody::MIRROR,
     memory::SpliceBody::MIRROR,
+    network::SetsockoptBody::MIRROR,
+    network::SocketBody::MIRROR,
 ];
 
 impl Event {

@@ -1,11 +1,15 @@
 //! Events of sockets.
 
+use std::fmt::Write as _;
+
 use atalaya_model_derive::Fields;
 use atalaya_secl::root_domain;
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
-use super::address::{AddressBody, told};
-use crate::constants::name_of;
+use super::address::{AddressBody, family_name, told};
+use super::packet_filter;
+use crate::constants::{GROUPS, name_of};
 use crate::fields::Cx;
 use crate::file::length;
 use crate::json::Details;
@@ -57,7 +61,7 @@ impl PeerAddress {
 /// A socket accepted a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Fields)]
 pub struct AcceptEvent {
-    /// The address of the side that connected.
+    /// The address of the side that connected; the port is that of this side, which was listened on.
     #[nested(prefix = "addr")]
     pub addr: PeerAddress,
     /// What the call returned: a file descriptor, or a negative error.
@@ -74,6 +78,8 @@ pub struct BindEvent {
     /// The protocol of the socket.
     #[field(constants = "L4 protocols")]
     pub protocol: u16,
+    /// Whether the address is what its caller's memory held after the call, which another thread may have changed meanwhile.
+    pub of_caller: bool,
     /// What the call returned: 0, or a negative error.
     #[field(constants = "Error constants")]
     pub retval: i64,
@@ -142,7 +148,7 @@ pub struct SetsockoptEvent {
     /// Whether that filter is longer than what was captured (`SO_ATTACH_FILTER` only).
     #[field]
     pub is_filter_truncated: bool,
-    /// The numbers that the filter's instructions compare with (`SO_ATTACH_FILTER` only).
+    /// The numbers that the filter's instructions load, count and compare with (`SO_ATTACH_FILTER` only).
     #[field(weight = 999)]
     pub used_immediates: Vec<i64>,
     /// What the call returned: 0, or a negative error.
@@ -347,8 +353,6 @@ pub struct Traffic {
     pub packet_count: u64,
 }
 
-impl EventBody for AcceptEvent {}
-impl EventBody for BindEvent {}
 impl EventBody for ConnectEvent {
     fn read(record: &mut EventRecord<'_>) -> Option<Self> {
         let body: AddressBody = record.body()?;
@@ -378,5 +382,229 @@ impl EventBody for ConnectEvent {
         );
     }
 }
-impl EventBody for SetsockoptEvent {}
-impl EventBody for SocketEvent {}
+
+impl EventBody for AcceptEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: AddressBody = record.body()?;
+        Some(Self {
+            addr: PeerAddress {
+                address: body.address(),
+                hostnames: Vec::new(),
+            },
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.section(
+            "accept",
+            serde_json::json!({
+                "addr": told(&self.addr.address),
+                "hostnames": self.addr.hostnames,
+            }),
+        );
+    }
+}
+
+impl EventBody for BindEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: AddressBody = record.body()?;
+        Some(Self {
+            addr: body.address(),
+            protocol: body.protocol,
+            of_caller: body.is_of_caller(),
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.section(
+            "bind",
+            serde_json::json!({
+                "addr": told(&self.addr),
+                "protocol": name_of("L4 protocols", self.protocol.into()),
+            }),
+        );
+    }
+}
+
+crate::event_body! {
+    struct SocketBody as "socket_body" { domain: u16, socket_type: u16, protocol: u16, reserved: u16, }
+}
+
+impl EventBody for SocketEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: SocketBody = record.body()?;
+        Some(Self {
+            domain: body.domain,
+            socket_type: body.socket_type,
+            protocol: body.protocol,
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+}
+
+crate::event_body! {
+    struct SetsockoptBody as "setsockopt_body" {
+        level: u32,
+        option: u32,
+        family: u16,
+        socket_type: u16,
+        protocol: u16,
+        filter_len: u16,
+    }
+}
+
+/// The size of an instruction of a packet filter.
+const INSTRUCTION: usize = 8;
+
+impl EventBody for SetsockoptEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: SetsockoptBody = record.body()?;
+        let filter = record.bytes;
+        let has_filter = body.filter_len > 0;
+        Some(Self {
+            level: body.level,
+            option: body.option,
+            socket_family: body.family,
+            socket_type: body.socket_type,
+            socket_protocol: body.protocol,
+            filter_len: body.filter_len.into(),
+            filter_instructions: packet_filter::text(filter),
+            filter_hash: if has_filter {
+                hex(&Sha256::digest(filter))
+            } else {
+                String::new()
+            },
+            is_filter_truncated: filter.len() < usize::from(body.filter_len) * INSTRUCTION,
+            used_immediates: packet_filter::immediates(filter),
+            retval: record.retval,
+        })
+    }
+
+    fn retval(&self) -> Option<i64> {
+        Some(self.retval)
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        let level = name_of("SetSockopt Levels", self.level.into());
+        let option = sockopt_name(self.level, self.option);
+        let mut json = serde_json::json!({
+            "socket_type": name_of("Socket types", self.socket_type.into()),
+            "socket_family": family_name(self.socket_family),
+            "socket_protocol": name_of("Socket protocols", self.socket_protocol.into()),
+            "level": level,
+            "optname": option,
+        });
+        if self.filter_len > 0
+            && let Some(json) = json.as_object_mut()
+        {
+            json.insert("filter_len".to_owned(), self.filter_len.into());
+            json.insert(
+                "is_filter_truncated".to_owned(),
+                self.is_filter_truncated.into(),
+            );
+            json.insert(
+                "filter".to_owned(),
+                self.filter_instructions.as_str().into(),
+            );
+            json.insert("filter_hash".to_owned(), self.filter_hash.as_str().into());
+        }
+        details.section("setsockopt", json);
+    }
+}
+
+/// The name of an option: numbers mean something else in each layer.
+fn sockopt_name(level: u32, option: u32) -> String {
+    let prefixes: &[&str] = match level {
+        0 => &["IP_", "MCAST_"],
+        1 => &["SO_"],
+        6 => &["TCP_"],
+        17 => &["UDP_"],
+        41 => &["IPV6_", "MCAST_"],
+        58 => &["ICMPV6_"],
+        _ => &[],
+    };
+    let group = GROUPS
+        .iter()
+        .find(|group| group.name == "SetSockopt Options");
+    let found = group
+        .into_iter()
+        .flat_map(|group| group.all)
+        .find(|(name, value)| {
+            *value == i64::from(option) && prefixes.iter().any(|prefix| name.starts_with(prefix))
+        });
+    found.map_or_else(|| option.to_string(), |(name, _)| (*name).to_owned())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // A string takes all that is written.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn setsockopt(filter: &[u8], filter_len: u16) -> SetsockoptEvent {
+        let body = SetsockoptBody {
+            level: 1,
+            option: 26,
+            family: 17,
+            socket_type: 3,
+            protocol: 0x300,
+            filter_len,
+        };
+        let mut record = EventRecord {
+            body: body.as_bytes(),
+            bytes: filter,
+            ..EventRecord::default()
+        };
+        SetsockoptEvent::read(&mut record).unwrap()
+    }
+
+    #[test]
+    fn a_filter_is_hashed_and_printed() {
+        let filter = [[0x06, 0, 0, 0, 0, 0, 4, 0]].concat();
+        let event = setsockopt(&filter, 1);
+        assert_eq!(event.filter_instructions, "000: ret #262144\n");
+        assert_eq!(event.filter_hash.len(), 64);
+        assert!(!event.is_filter_truncated);
+        assert!(setsockopt(&filter, 2).is_filter_truncated);
+    }
+
+    #[test]
+    fn options_are_named_by_their_layer() {
+        assert_eq!(sockopt_name(1, 26), "SO_ATTACH_FILTER");
+        assert_eq!(sockopt_name(41, 26), "IPV6_V6ONLY");
+        assert_eq!(sockopt_name(6, 1), "TCP_NODELAY");
+        assert_eq!(sockopt_name(0, 1), "IP_TOS");
+        assert_eq!(sockopt_name(270, 1), "1");
+    }
+
+    #[test]
+    fn an_option_without_a_filter_has_no_hash() {
+        let event = setsockopt(&[], 0);
+        assert_eq!((event.filter_hash.as_str(), event.filter_len), ("", 0));
+        assert!(!event.is_filter_truncated);
+    }
+}

@@ -148,6 +148,10 @@ struct call_body {
 /* How the record of an event begins. `size` bytes of the kind's own struct follow, then sections. */
 struct event_head { __s64 retval; __u32 size; __u32 reserved; };
 
+struct socket_body { __u16 domain, socket_type, protocol, reserved; };
+/* Section BYTES: the instructions of the filter that was attached, as far as they were captured. */
+struct setsockopt_body { __u32 level, option; __u16 family, socket_type, protocol, filter_len; };
+
 /* Where the address of a socket's call was read. */
 enum address_origin {
 	ADDRESS_NONE = 0,

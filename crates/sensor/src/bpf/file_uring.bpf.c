@@ -19,7 +19,7 @@ static __always_inline u32 uring_kind(void *req, u8 opcode)
 	case IO_MKDIRAT: return KIND_MKDIR;
 	case IO_LINKAT: return KIND_LINK;
 	}
-	return socket_operation(opcode);
+	return socket_operation(req, opcode);
 }
 
 static __always_inline bool uring_wanted(void *req, u32 *kind)
@@ -177,10 +177,12 @@ SUBPROGRAM int completed(kptr req_, s64 res, u64 call)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete, void *ctx_, void *req, struct io_uring_cqe *cqe)
 {
-	return req ? completed(number_of(req), LOAD(struct io_uring_cqe, cqe, res), 0) : 0;
+	s32 res = LOAD(struct io_uring_cqe, cqe, res);
+
+	return req ? completed(number_of(req), res, 0) : more_accepted(number_of(ctx_), LOAD(struct io_uring_cqe, cqe, user_data), res);
 }
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(uring_complete_old, void *ctx_, void *req, u64 user_data, int res)
 {
-	return req ? completed(number_of(req), res, 0) : 0;
+	return req ? completed(number_of(req), res, 0) : more_accepted(number_of(ctx_), user_data, res);
 }

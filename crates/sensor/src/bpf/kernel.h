@@ -126,9 +126,19 @@ struct sock_common {
 	__be16 skc_dport;
 	u16 skc_num; /* the local port, of this machine's byte order */
 	u16 skc_family;
-	struct in6_addr skc_v6_daddr;
+	u32 skc_rcv_saddr;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
-struct sock { struct sock_common __sk_common; u16 sk_type, sk_protocol; };
+struct sock_filter;
+struct sock_fprog_kern { u16 len; struct sock_filter *filter; };
+struct bpf_prog { struct sock_fprog_kern *orig_prog; };
+struct sk_filter { struct bpf_prog *prog; };
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_type, sk_protocol;
+	u8 sk_userlocks : 4;
+	struct sk_filter *sk_filter;
+};
 struct socket { struct sock *sk; };
 struct sockaddr;
 struct filename { const char *name; const char *uptr; /* not in 7.x */ };
@@ -218,11 +228,15 @@ struct linux_binprm { struct file *file; const char *filename; const char *inter
 /* io_uring: the part of a request that its operation owns starts at the request itself. */
 struct io_uring_cqe { u64 user_data; s32 res; u32 flags; };
 struct io_uring_task { struct task_struct *task; };
-struct io_cqe { s32 res; };
-struct io_kiocb { u8 opcode; u64 flags; struct io_uring_task *tctx; struct file *file; struct io_cqe cqe; /* since 5.19 */ };
+struct io_cqe { u64 user_data; s32 res; };
+struct io_ring_ctx;
+struct io_kiocb { struct io_ring_ctx *ctx; u8 opcode; u64 flags; struct io_uring_task *tctx; struct file *file; struct io_cqe cqe; /* since 5.19 */ };
 struct io_kiocb___task { struct task_struct *task; };
 struct io_kiocb___flags32 { u32 flags; };
 struct io_connect { void *addr; int addr_len; };
+struct io_socket { int domain, type, protocol; };
+struct io_uring_sqe { u32 level, optname; };
+struct io_uring_cmd { struct file *file; const struct io_uring_sqe *sqe; u32 cmd_op; };
 struct open_how { u64 flags, mode, resolve; };
 struct io_open { int dfd; u32 file_slot; struct filename *filename; struct open_how how; };
 struct io_unlink { int dfd; int flags; struct filename *filename; };

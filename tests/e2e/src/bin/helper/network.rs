@@ -1,7 +1,8 @@
 //! Calls of sockets, in a network namespace of its own whose loopback is up.
 //!
 //! A step is `CALL[@ENTRY]=ARGUMENT,...`; the results of all are printed, a negative one is an errno. ENTRY: nothing for the
-//! system call, `int80`, `socketcall` (the i386 call that is all of them), `uring`, `uring-async` (by a kernel worker), `x32`.
+//! system call, `int80`, `socketcall` (the i386 call that is all of them), `uring`, `uring-async` (by a kernel worker), `uring-many` (an accept
+//! that goes on), `x32`.
 //! Descriptors that a step makes are numbered from 0, in the order they are made.
 //!
 //! ```text
@@ -264,11 +265,13 @@ impl Steps {
                 let packed = self.memory.put(&packed);
                 compat::enter(102, [numbers.packed, packed, 0, 0, 0])
             }
-            "uring" | "uring-async" => {
+            "uring" | "uring-async" | "uring-many" => {
                 let mut operation = operation(call, values);
                 operation.opcode = numbers.operation;
-                if entry == "uring-async" {
-                    operation.flags = SQE_ASYNC;
+                match entry {
+                    "uring-async" => operation.flags = SQE_ASYNC,
+                    "uring-many" => operation.ioprio = 1, // IORING_ACCEPT_MULTISHOT
+                    _ => {}
                 }
                 uring::submit(operation)
             }
