@@ -161,6 +161,7 @@ fn interest(ruleset: &RuleSet, capture_all_errors: bool) -> Interest {
         .event_types()
         .filter_map(CaptureKind::from_name)
         .filter(|kind| *kind >= CaptureKind::Open)
+        .chain(follows_capabilities(ruleset).then_some(CaptureKind::Capabilities))
         .collect();
     Interest {
         approvers: kinds
@@ -169,6 +170,14 @@ fn interest(ruleset: &RuleSet, capture_all_errors: bool) -> Interest {
             .collect(),
         capture_all_errors,
     }
+}
+
+/// Whether rules of other events ask for what capabilities a process has used: it is known from the events of their use.
+fn follows_capabilities(ruleset: &RuleSet) -> bool {
+    ruleset.fields(None).iter().any(|field| {
+        let field = field.name.rsplit('.').next();
+        matches!(field, Some("caps_used" | "caps_attempted"))
+    })
 }
 
 fn convert(approvers: atalaya_policy::Approvers) -> Approvers {

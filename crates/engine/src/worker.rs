@@ -191,6 +191,11 @@ impl Worker {
         let kind = kind_of(&capture);
         add(&self.shared.stats.of(kind).received, 1);
         let Capture { mut header, body } = capture;
+        if let Body::Event(data) = &body
+            && let EventData::Capabilities(uses) = &**data
+        {
+            tree.capabilities_used(&header, uses.attempted, uses.used);
+        }
         // A record that was on its way when the last rule about it was unloaded.
         if !loaded.wants(kind) {
             return;

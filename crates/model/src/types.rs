@@ -213,7 +213,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "Data was moved between a file and a pipe without a copy.",
         r#"splice.file.path == ~"/etc/*" && splice.pipe_exit_flag & PIPE_BUF_FLAG_CAN_MERGE > 0"#,
     ),
-    declared::<CapabilitiesEvent>(
+    captured::<CapabilitiesEvent>(
+        CaptureKind::Capabilities,
         "capabilities",
         Category::Process,
         "7.70",

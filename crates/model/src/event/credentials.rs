@@ -113,7 +113,29 @@ pub struct PrctlEvent {
     pub retval: i64,
 }
 
-impl EventBody for CapabilitiesEvent {}
+event_body! {
+    struct CapabilitiesBody as "capabilities_body" { attempted: u64, used: u64, }
+}
+
+impl EventBody for CapabilitiesEvent {
+    fn read(record: &mut EventRecord<'_>) -> Option<Self> {
+        let body: CapabilitiesBody = record.body()?;
+        Some(Self {
+            attempted: body.attempted,
+            used: body.used,
+        })
+    }
+
+    fn tell<'a>(&'a self, details: &mut Details<'a>) {
+        details.section(
+            "capabilities",
+            serde_json::json!({
+                "caps_attempted": capability_names(self.attempted),
+                "caps_used": capability_names(self.used),
+            }),
+        );
+    }
+}
 
 event_body! {
     struct SetuidBody as "setuid_body" { uid: u32, euid: u32, fsuid: u32, reserved: u32, }

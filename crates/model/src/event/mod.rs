@@ -177,6 +177,7 @@ pub const MIRRORS: &[Mirror] = &[
     credentials::SetuidBody::MIRROR,
     credentials::SetgidBody::MIRROR,
     credentials::CapsetBody::MIRROR,
+    credentials::CapabilitiesBody::MIRROR,
     kernel::UnshareBody::MIRROR,
     process_target::PtraceBody::MIRROR,
     process_target::SignalBody::MIRROR,

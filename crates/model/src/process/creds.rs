@@ -43,17 +43,12 @@ pub struct Creds {
     /// The permitted capabilities, as a bit mask.
     #[field(constants = "Kernel Capability constants")]
     pub cap_permitted: u64,
-    /// The capabilities that the process asked for since it began, granted or not, as a bit mask.
-    #[field(
-        constants = "Kernel Capability constants",
-        unavailable = "uses of capabilities are not followed yet"
-    )]
+    /// The capabilities that the process asked for since it began, granted or not, as a bit mask. Followed from when a first rule asks
+    /// for it.
+    #[field(constants = "Kernel Capability constants")]
     pub caps_attempted: u64,
     /// The capabilities that the process asked for since it began and was granted, as a bit mask.
-    #[field(
-        constants = "Kernel Capability constants",
-        unavailable = "uses of capabilities are not followed yet"
-    )]
+    #[field(constants = "Kernel Capability constants")]
     pub caps_used: u64,
 }
 

@@ -36,7 +36,11 @@ impl ProcessTree {
 
     /// The node with what the header says differently; `None` when it says nothing new.
     pub(super) fn refreshed(&mut self, process: &Process, header: &Header) -> Option<Process> {
-        let creds = Creds::from(header.creds);
+        let creds = Creds {
+            caps_attempted: process.creds.caps_attempted,
+            caps_used: process.creds.caps_used,
+            ..Creds::from(header.creds)
+        };
         let moved = header.cgroup_id != 0
             && process.cgroup.inode != 0
             && header.cgroup_id != process.cgroup.inode;

@@ -198,6 +198,21 @@ impl ProcessTree {
         (process, resolved)
     }
 
+    /// Keeps what capabilities the process of a record has asked for, and which it was granted, since its program began.
+    pub fn capabilities_used(&mut self, header: &Header, attempted: u64, used: u64) {
+        self.resolve(header);
+        let Some(slot) = self.slots.get_mut(&header.pid) else {
+            return;
+        };
+        // Of a program that another has replaced since nobody asks any more.
+        if slot.is_newest_at(header.time_ns) {
+            let mut process = Process::clone(slot.newest());
+            process.creds.caps_attempted = attempted;
+            process.creds.caps_used = used;
+            slot.replace_newest(Arc::new(process));
+        }
+    }
+
     /// The newest node of a pid, ended or not.
     pub fn get(&self, pid: u32) -> Option<&Arc<Process>> {
         self.slots.get(&pid).map(Slot::newest)

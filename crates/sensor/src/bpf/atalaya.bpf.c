@@ -7,6 +7,7 @@
 #include "file_functions.bpf.c"
 #include "file_attributes.bpf.c"
 #include "credentials.bpf.c"
+#include "capabilities.bpf.c"
 #include "target.bpf.c"
 #include "memory.bpf.c"
 #include "modules.bpf.c"

@@ -167,6 +167,8 @@ struct prctl_body { __u32 option; __u32 reserved; };
 struct setuid_body { __u32 uid, euid, fsuid; __u32 reserved; };
 struct setgid_body { __u32 gid, egid, fsgid; __u32 reserved; };
 struct capset_body { __u64 cap_effective, cap_permitted; };
+/* Of the program that the process runs, since it began. */
+struct capabilities_body { __u64 attempted, used; };
 struct unshare_body { __u64 flags; };
 
 /* Whom something is done to: ids of the initial pid namespace, 0 for unknown; `tid` is another than `pid` for a thread. */

@@ -208,6 +208,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct hlist_node pid_links[4];
 	u64 start_boottime;
+	u64 self_exec_id;
 	const struct cred *cred;
 	char comm[16];
 	struct fs_struct *fs;

@@ -6,8 +6,8 @@
 HOLD(record_header); HOLD(namespaces); HOLD(fork_body); HOLD(exec_body); HOLD(cgroup_body); HOLD(task_body); HOLD(exit_body); HOLD(heartbeat_body); HOLD(call_body);
 HOLD(object_body); HOLD(uring_body); HOLD(section); HOLD(file_info); HOLD(name_key); HOLD(name_value); HOLD(path_key); HOLD(path_value);
 HOLD(filter); HOLD(settings); HOLD(loss_key); HOLD(syscall_shape); HOLD(event_head); HOLD(number_key);
-HOLD(prctl_body); HOLD(address_body); HOLD(socket_body); HOLD(setsockopt_body); HOLD(setuid_body); HOLD(setgid_body); HOLD(capset_body); HOLD(unshare_body); HOLD(ptrace_body);
+HOLD(prctl_body); HOLD(address_body); HOLD(socket_body); HOLD(setsockopt_body); HOLD(setuid_body); HOLD(setgid_body); HOLD(capset_body);
+HOLD(unshare_body); HOLD(ptrace_body); HOLD(capabilities_body);
 HOLD(signal_body); HOLD(setrlimit_body);
-HOLD(prctl_body); HOLD(address_body);
 HOLD(mmap_body); HOLD(mprotect_body); HOLD(bpf_body); HOLD(load_module_body); HOLD(unload_module_body);
 HOLD(splice_body); HOLD(sysctl_body); HOLD(selinux_body); HOLD(cgroup_write_body);

@@ -15,6 +15,8 @@
 //! e2e-helper with-group CALL...       the same in a process group with two children; GROUP is the group as kill(2) takes it
 //! e2e-helper pid-namespace CALL...    the same as process 1 of a pid namespace; the child is 2
 //! e2e-helper hold-thread              tells the number of a second thread, and waits until its input ends
+//! e2e-helper sys-then NUMBER ARG... then NUMBER ARG...    two system calls of one process
+//! e2e-helper login-then UID NUMBER ARG...    a system call after a change of the login uid
 //! e2e-helper raise SIGNAL             sends a signal to its own thread
 //! e2e-helper exit CODE | signal NUMBER    ends so
 //! e2e-helper mprotect-two | mprotect-file PATH    of a segment to read and one to write; to write to what is open for reading
@@ -76,6 +78,8 @@ fn main() {
         ["with-child", rest @ ..] => others::with_child(rest),
         ["with-group", rest @ ..] => others::with_group(rest),
         ["pid-namespace", rest @ ..] => others::in_pid_namespace(rest),
+        ["sys-then", rest @ ..] => others::two_calls(rest),
+        ["login-then", uid, rest @ ..] => others::login_then(uid, rest),
         ["raise", signal] => others::raise(number_of(signal)),
         ["hold-thread"] => others::hold_thread(),
         ["exit", code] => std::process::exit(i32::try_from(number_of(code)).unwrap_or(1)),

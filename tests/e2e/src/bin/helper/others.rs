@@ -115,3 +115,24 @@ pub(crate) fn raise(signal: i64) -> i64 {
     // SAFETY: raise() reads no memory of ours.
     i64::from(unsafe { libc::raise(i32::try_from(signal).expect("a signal")) })
 }
+
+fn one_call(words: &[&str]) -> i64 {
+    let (number, rest) = words.split_first().expect("a system call");
+    system_call(number.parse().expect("a number"), &Arguments::parse(rest))
+}
+
+/// Makes two system calls; what the first returns is told first.
+pub(crate) fn two_calls(words: &[&str]) -> i64 {
+    let mut calls = words.split(|word| *word == "then");
+    println!("{}", one_call(calls.next().expect("a first call")));
+    one_call(calls.next().expect("a second call"))
+}
+
+/// Changes the login uid, then makes a system call.
+pub(crate) fn login_then(uid: &str, words: &[&str]) -> i64 {
+    if let Err(error) = std::fs::write("/proc/self/loginuid", uid) {
+        println!("refused: {error}");
+        return 0;
+    }
+    one_call(words)
+}
