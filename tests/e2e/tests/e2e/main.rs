@@ -28,6 +28,7 @@ mod policy;
 mod process_calls;
 mod reference;
 mod reload;
+mod runtimes;
 mod schema;
 mod selftest;
 mod shipped;
