@@ -34,8 +34,8 @@ pub use event::*;
 pub use fields::{Cx, FieldSpec, FieldValue, Fields, IntoValue, zero};
 pub use file::{File, Package};
 pub use process::{
-    Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process, SessionKind, Target,
-    UserSession,
+    Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process, SessionKind,
+    SshAuth, Target, UserSession,
 };
 pub use table::{Alias, Common, Entry, Root, Table, table as schema};
 pub use types::{Category, EVENT_TYPES, EventType, event_type};

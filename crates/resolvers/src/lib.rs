@@ -18,6 +18,7 @@ pub mod clock;
 mod hash;
 pub mod procfs;
 mod script;
+mod session;
 mod snapshot;
 mod strings;
 mod tasks;

@@ -10,7 +10,7 @@ use super::{Scrubber, Time, is_false};
 use crate::constants::capability_names;
 use crate::context::Context;
 use crate::fields::Cx;
-use crate::process::{Cgroup, Container, Process, group_name, user_name};
+use crate::process::{Cgroup, Container, Process, SessionKind, UserSession, group_name, user_name};
 
 /// So many ancestors are written out; `truncated_ancestors` says when there are more.
 const MAX_ANCESTORS: usize = 32;
@@ -41,6 +41,8 @@ pub(super) struct ProcessJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_time: Option<Time>,
     pub(super) credentials: CredentialsJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_session: Option<SessionJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<FileJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +103,48 @@ pub(super) struct CredentialsJson {
     cap_permitted: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) destination: Option<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct SessionJson<'a> {
+    id: String,
+    session_type: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    k8s_username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    k8s_uid: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    k8s_groups: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_client_ip: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    ssh_auth_method: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    ssh_public_key: &'a str,
+}
+
+impl<'a> SessionJson<'a> {
+    fn new(session: &'a UserSession, cx: Cx<'a>) -> Self {
+        let is_ssh = session.kind == SessionKind::Ssh;
+        let auth = session.ssh_auth.get();
+        Self {
+            id: session.id(cx),
+            session_type: session.kind.name(),
+            k8s_username: &session.k8s_username,
+            k8s_uid: &session.k8s_uid,
+            k8s_groups: &session.k8s_groups,
+            ssh_port: is_ssh.then_some(session.ssh_client_port),
+            ssh_client_ip: session.ssh_client_ip.map(|ip| ip.addr().to_string()),
+            ssh_auth_method: match auth {
+                Some(auth) => auth.name(),
+                None if is_ssh => "unknown",
+                None => "",
+            },
+            ssh_public_key: auth.map_or("", |auth| &auth.public_key),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -197,6 +241,10 @@ impl<'a> ProcessJson<'a> {
             credentials: CredentialsJson::new(cx, user.clone(), group.clone()),
             user,
             group,
+            user_session: process
+                .user_session
+                .as_deref()
+                .map(|session| SessionJson::new(session, cx)),
             executable: file.map(|file| FileJson::new(file, cx)),
             interpreter: image
                 .interpreter

@@ -23,7 +23,7 @@ pub(crate) use creds::{group as group_name, user as user_name};
 pub use image::Image;
 pub(crate) use image::Words;
 pub use lineage::{Ancestors, Lineage, MAX_LINEAGE};
-pub use session::{SessionKind, UserSession};
+pub use session::{SessionKind, SshAuth, UserSession};
 pub use target::Target;
 
 /// One node of the process tree. All times are nanoseconds since the Unix epoch, 0 when unknown.
@@ -84,10 +84,7 @@ pub struct Process {
     #[nested(prefix = "container")]
     pub container: Option<Arc<Container>>,
     /// The session of the user that started it.
-    #[nested(
-        prefix = "user_session",
-        unavailable = "user sessions are not followed yet"
-    )]
+    #[nested(prefix = "user_session")]
     pub user_session: Option<Arc<UserSession>>,
     /// The node before this one. As in the reference: for an exec, the node that the process was before; for a fork,
     /// the forking process's node. Set it with [`Process::set_parent`].

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use atalaya_model::capture::{Exec, FileFields, Fork, Header, Namespaces};
-use atalaya_model::{Creds, Image, Process};
+use atalaya_model::{Creds, Image, Process, SessionKind};
 
 use super::ProcessTree;
 use crate::procfs::ProcEntry;
@@ -54,6 +54,7 @@ impl ProcessTree {
         if membership.is_none()
             && process.creds == creds
             && process.tid == header.tid
+            && is_of_login(process, header)
             && *process.comm == *header.comm
             && (header.ppid == 0 || header.ppid == process.ppid)
             && !entered(header.mntns, process.namespaces.mnt)
@@ -77,6 +78,10 @@ impl ProcessTree {
         if header.netns != 0 {
             changed.namespaces.net = header.netns;
         }
+        let former = changed.user_session.take();
+        changed.user_session = self
+            .sessions
+            .of_login(former, header.session, header.creds.auid);
         if let Some(membership) = membership {
             changed.cgroup = membership.cgroup;
             changed.container = membership.container;
@@ -185,12 +190,22 @@ impl ProcessTree {
             image: Arc::new(Image::take(exec)),
             cgroup: membership.cgroup,
             container: membership.container,
-            user_session: parent
-                .as_ref()
-                .and_then(|parent| parent.user_session.clone()),
+            user_session: former
+                .or(parent.as_deref())
+                .and_then(|before| before.user_session.clone()),
             parent: atalaya_model::Lineage::default(),
         };
         process.set_parent(parent);
+        // It runs what its parent ran, if it has executed nothing yet.
+        let before = former.or(process.parent.parent().map(|parent| &**parent));
+        process.user_session = match self.sessions.begun_by(&process, before) {
+            Some(session) => Some(session),
+            None => {
+                let inherited = process.user_session.take();
+                self.sessions
+                    .of_login(inherited, header.session, header.creds.auid)
+            }
+        };
         process
     }
 
@@ -228,6 +243,7 @@ impl ProcessTree {
             }),
         };
         let is_exec = !entry.is_fork && !entry.is_kthread;
+        let session = entry.session;
         let mut process = Process {
             pid: entry.pid,
             tid: entry.pid,
@@ -255,6 +271,25 @@ impl ProcessTree {
             parent: atalaya_model::Lineage::default(),
         };
         process.set_parent(parent);
+        let before = process.parent.parent().map(|parent| &**parent);
+        let begun = before
+            .filter(|_| is_exec)
+            .and_then(|before| self.sessions.begun_by(&process, Some(before)));
+        let inherited = begun.or_else(|| process.user_session.take());
+        process.user_session = self
+            .sessions
+            .of_login(inherited, session, process.creds.auid);
         process
     }
+}
+
+/// Whether the process is known to belong to this login, or nobody logged in.
+fn is_of_login(process: &Process, header: &Header) -> bool {
+    let login = header.session;
+    matches!(login, 0 | u32::MAX)
+        || header.creds.auid == u32::MAX
+        || process
+            .user_session
+            .as_ref()
+            .is_some_and(|known| known.kind != SessionKind::Unknown || known.login == login)
 }

@@ -20,6 +20,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::cgroup_cache::{CgroupCache, CgroupFs, Membership};
 use crate::clock;
+use crate::session::Sessions;
 use crate::strings::StringsReader;
 use heal::Healer;
 use history::Slot;
@@ -116,6 +117,7 @@ pub struct ProcessTree {
     budget: Budget,
     healer: Healer,
     strings: StringsReader,
+    sessions: Sessions,
     /// When the snapshot was finished (boot time, ns).
     loaded_ns: u64,
     /// Living processes that had to be forgotten: that they are not known is no loss.
@@ -144,6 +146,7 @@ impl ProcessTree {
             budget: Budget::new(options.procfs_per_second),
             healer: Healer::new(),
             strings: StringsReader::default(),
+            sessions: Sessions::default(),
             loaded_ns: 0,
             evicted: FxHashSet::default(),
             stats: TreeStats::default(),
