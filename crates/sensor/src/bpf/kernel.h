@@ -130,8 +130,9 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
 struct sock_filter;
+struct bpf_prog;
 struct sock_fprog_kern { u16 len; struct sock_filter *filter; };
-struct bpf_prog { struct sock_fprog_kern *orig_prog; };
+struct bpf_prog___classic { struct sock_fprog_kern *orig_prog; };
 struct sk_filter { struct bpf_prog *prog; };
 struct sock {
 	struct sock_common __sk_common;

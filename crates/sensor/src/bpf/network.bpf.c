@@ -412,7 +412,7 @@ SUBPROGRAM int tell_option(const struct option_call *call)
 			struct sk_filter *filter = LOAD(struct sock, sk, sk_filter);
 			struct bpf_prog *prog = filter ? LOAD(struct sk_filter, filter, prog) : 0;
 
-			program = prog ? LOAD(struct bpf_prog, prog, orig_prog) : 0;
+			program = prog ? LOAD(struct bpf_prog___classic, prog, orig_prog) : 0;
 		}
 		if (program) {
 			body->filter_len = LOAD(struct sock_fprog_kern, program, len);
