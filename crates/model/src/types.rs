@@ -182,7 +182,8 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A process changed its working directory.",
         r#"chdir.file.path == ~"/proc/**" && process.container.id != """#,
     ),
-    declared::<MountEvent>(
+    captured::<MountEvent>(
+        CaptureKind::Mount,
         "mount",
         Category::File,
         "7.42",

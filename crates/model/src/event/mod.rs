@@ -179,6 +179,7 @@ pub const MIRRORS: &[Mirror] = &[
     credentials::CapsetBody::MIRROR,
     credentials::CapabilitiesBody::MIRROR,
     kernel::UnshareBody::MIRROR,
+    mounts::MountBody::MIRROR,
     process_target::PtraceBody::MIRROR,
     process_target::SignalBody::MIRROR,
     process_target::SetrlimitBody::MIRROR,

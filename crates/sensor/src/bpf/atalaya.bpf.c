@@ -6,6 +6,7 @@
 #include "file_uring.bpf.c"
 #include "file_functions.bpf.c"
 #include "file_attributes.bpf.c"
+#include "mounts.bpf.c"
 #include "credentials.bpf.c"
 #include "capabilities.bpf.c"
 #include "target.bpf.c"

@@ -162,6 +162,9 @@ enum address_origin {
 /* accept, bind, connect. The address as in a struct sockaddr: the family, then what the family makes of it. */
 struct address_body { __u16 protocol; __u8 origin; __u8 len; __u8 address[28]; } __attribute__((aligned(4)));
 
+/* `by_argument`: the path is the directory that the second text starts from, and not where the mount is. */
+struct mount_body { __u32 mount_id, parent_mount_id, source_mount_id, by_argument; char fs_type[32]; };
+
 struct prctl_body { __u32 option; __u32 reserved; };
 /* Ids of the initial user namespace, as they are after the call. */
 struct setuid_body { __u32 uid, euid, fsuid; __u32 reserved; };

@@ -105,7 +105,15 @@ struct mount {
 	struct mnt_namespace *mnt_ns;
 	int mnt_id;
 	struct mount *mnt_next_for_sb;
+	struct list_head mnt_mounts, mnt_child;
+	struct list_head mnt_list;
 };
+/* The mounts of a namespace: a tree since 6.8, its last node since 6.14, a list before. */
+struct rb_node { struct rb_node *rb_right; };
+struct rb_root { struct rb_node *rb_node; };
+struct mnt_namespace___tree { struct rb_root mounts; struct rb_node *mnt_last_node; };
+struct mnt_namespace___list { struct list_head list; };
+struct mount___tree { struct rb_node mnt_node; };
 struct mount___list { struct list_head mnt_instance; };
 /* What only a namespace that is one's has: its number (6.18), a sequence number before. */
 struct ns_common___id { u64 ns_id; };

@@ -11,3 +11,4 @@ HOLD(unshare_body); HOLD(ptrace_body); HOLD(capabilities_body);
 HOLD(signal_body); HOLD(setrlimit_body);
 HOLD(mmap_body); HOLD(mprotect_body); HOLD(bpf_body); HOLD(load_module_body); HOLD(unload_module_body);
 HOLD(splice_body); HOLD(sysctl_body); HOLD(selinux_body); HOLD(cgroup_write_body);
+HOLD(mount_body);

@@ -22,6 +22,7 @@ mod lineage;
 mod load;
 mod losses;
 mod matrix;
+mod mounts;
 mod names;
 mod network;
 mod policy;

@@ -18,6 +18,7 @@
 //! e2e-helper sys-then NUMBER ARG... then NUMBER ARG...    two system calls of one process
 //! e2e-helper login-then UID NUMBER ARG...    a system call after a change of the login uid
 //! e2e-helper raise SIGNAL             sends a signal to its own thread
+//! e2e-helper new-mount PLACE          a tmpfs at a place, by fsopen, fsconfig, fsmount and move_mount
 //! e2e-helper exit CODE | signal NUMBER    ends so
 //! e2e-helper mprotect-two | mprotect-file PATH    of a segment to read and one to write; to write to what is open for reading
 //! e2e-helper splice-used PATH        out of a file into a pipe of which every place was used before
@@ -42,6 +43,7 @@ mod compat;
 mod kernel;
 mod lineage;
 mod memory;
+mod mounts;
 mod network;
 mod others;
 mod programs;
@@ -73,6 +75,7 @@ fn main() {
         ["storm-then", count, program, rest @ ..] => {
             lineage::storm_then(number_of(count), program, rest)
         }
+        ["new-mount", place] => mounts::new_mount(place),
         ["hold", rest @ ..] => programs::hold(rest),
         ["thread-exec", program, rest @ ..] => programs::thread_exec(program, rest),
         ["with-child", rest @ ..] => others::with_child(rest),
