@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use atalaya_model::{Cgroup, Container};
 use rustc_hash::FxHashMap;
+use rustix::fs::StatxFlags;
 
 use crate::cgroup;
 
@@ -27,6 +28,7 @@ pub struct CgroupCache {
     len: usize,
     max: usize,
     version: u32,
+    mount_id: u32,
     evicted: u64,
 }
 
@@ -39,6 +41,7 @@ impl CgroupCache {
             len: 0,
             max: max.max(1),
             version: host_version(),
+            mount_id: unified_mount().map_or(0, mount_id),
             evicted: 0,
         }
     }
@@ -72,7 +75,7 @@ impl CgroupCache {
                 inode: id,
                 created_at: now,
                 manager: placement.manager.name().to_owned(),
-                ..Cgroup::default()
+                mount_id: self.mount_id,
             }),
             container,
         };
@@ -131,11 +134,8 @@ pub struct CgroupFs {
 impl CgroupFs {
     /// Looks for the mount of the default hierarchy.
     pub fn find() -> Self {
-        let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-            .into_iter()
-            .find(|path| PathBuf::from(path).join("cgroup.procs").exists() && is_v2(path));
         Self {
-            mount: unified.map(PathBuf::from),
+            mount: unified_mount().map(PathBuf::from),
         }
     }
 
@@ -148,6 +148,23 @@ impl CgroupFs {
         }
         std::fs::metadata(mount.join(path.trim_start_matches('/'))).map_or(0, |found| found.ino())
     }
+}
+
+/// Where the default hierarchy is mounted.
+fn unified_mount() -> Option<&'static str> {
+    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .into_iter()
+        .find(|path| PathBuf::from(path).join("cgroup.procs").exists() && is_v2(path))
+}
+
+/// The id of the mount that a path is in; 0 where the kernel does not tell (before 5.8).
+fn mount_id(path: &str) -> u32 {
+    let (cwd, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
+    rustix::fs::statx(cwd, path, flags, StatxFlags::MNT_ID)
+        .ok()
+        .filter(|found| found.stx_mask & StatxFlags::MNT_ID.bits() != 0)
+        .and_then(|found| u32::try_from(found.stx_mnt_id).ok())
+        .unwrap_or(0)
 }
 
 /// `CGROUP2_SUPER_MAGIC`.
@@ -217,6 +234,7 @@ mod tests {
         let fs = CgroupFs::find();
         if fs.mount.is_some() {
             assert_ne!(fs.id_of("/"), 0);
+            assert_ne!(CgroupCache::new(1).get(1, "/", 0).cgroup.mount_id, 0);
         }
         assert_eq!(fs.id_of("/../x"), 0);
         assert_eq!(fs.id_of("/no/such/cgroup"), 0);

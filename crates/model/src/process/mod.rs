@@ -107,10 +107,7 @@ pub struct Cgroup {
     #[field]
     pub created_at: u64,
     /// The id of the mount that the cgroup's directory was reached by.
-    #[field(
-        name = "file.mount_id",
-        unavailable = "the mount of the cgroup file system is not looked up"
-    )]
+    #[field(name = "file.mount_id")]
     pub mount_id: u32,
     /// What manages it, for the output: `systemd`, `docker`, `containerd`, `cri-o`, `podman`, or empty.
     pub manager: String,
