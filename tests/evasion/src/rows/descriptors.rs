@@ -1,6 +1,6 @@
 //! Files by descriptors, and contents without reads and writes.
 
-use crate::{ALL, Limit, Row, TRACEPOINT_OLD};
+use crate::{Limit, Row, TRACEPOINT_OLD, TRACEPOINTS};
 
 const CHMOD: &str =
     r#"chmod.file.path == "{dir}/secret" && chmod.file.destination.rights & S_ISUID > 0"#;
@@ -101,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
         events: &["setxattr"],
         rules: &[(
             "setxattr",
-            r#"setxattr.file.path == "{dir}/secret" && setxattr.file.destination.name == "evasion""#,
+            r#"setxattr.file.path == "{dir}/secret" && setxattr.file.destination.name == "trusted.evasion""#,
         )],
         check: |seen| seen.file("setxattr", "secret"),
         ..Row::NEW
@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Row] = &[
         events: &["setxattr"],
         rules: &[(
             "setxattr",
-            r#"setxattr.file.path == "{dir}/secret" && setxattr.file.destination.name == "evasion""#,
+            r#"setxattr.file.path == "{dir}/secret" && setxattr.file.destination.name == "trusted.evasion""#,
         )],
         check: |seen| seen.file("setxattr", "secret"),
         ..Row::NEW
@@ -124,10 +124,24 @@ pub(super) const ROWS: &[Row] = &[
         expected: "an open with O_TRUNC, as the reference tells it",
         rules: &[(
             "open",
-            r#"open.file.path == "{dir}/secret" && open.flags & O_TRUNC > 0 && {old} && {me}"#,
+            r#"open.file.path == "{dir}/secret" && open.flags & O_TRUNC > 0 && {me}"#,
+        )],
+        check: |seen| seen.simply("open", &[("/process/pid", seen.pid())]),
+        ..Row::NEW
+    },
+    Row {
+        id: "truncate_symlink",
+        attack: "the same through a symbolic link",
+        expected: "the same by the file's own path",
+        rules: &[(
+            "open",
+            r#"open.file.path == "{dir}/secret" && open.flags & O_TRUNC > 0 && {me}"#,
         )],
         check: |seen| seen.file("open", "secret"),
-        limits: &[Limit::by_chance(ALL, "not captured yet")],
+        limits: &[Limit::new(
+            TRACEPOINTS,
+            "these hooks come when the call is over and find the caller's string only; the event says so in `path_resolution_error`",
+        )],
         ..Row::NEW
     },
     Row {

@@ -28,6 +28,7 @@ pub(crate) const ARMS: &[(&str, Arm)] = &[
     ("setxattr_by_fd", setxattr_by_fd),
     ("setxattrat", setxattrat),
     ("truncate", truncate),
+    ("truncate_symlink", truncate_symlink),
     ("ftruncate", ftruncate),
     ("sendfile_copy", sendfile_copy),
     ("copy_file_range", copy_file_range),
@@ -182,7 +183,7 @@ fn setxattr_by_fd(place: &Place) -> Done {
 
 fn setxattrat(place: &Place) -> Done {
     const SETXATTRAT: i64 = 463;
-    let file = o_path(place)?;
+    let file = read(place.secret("secret")?)?;
     let value = b"evil";
     // struct xattr_args: value, size and flags
     let arguments = [value.as_ptr() as u64, value.len() as u64];
@@ -202,8 +203,29 @@ fn setxattrat(place: &Place) -> Done {
 }
 
 fn truncate(place: &Place) -> Done {
-    place.secret("secret")?;
+    // Not with O_TRUNC among the flags of its making.
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(place.path("secret"))
+        .step("the file")?;
+    (&file).write_all(b"secret").step("its contents")?;
     let path = place.c("secret")?;
+    sys!(SYS_truncate, &path, 0).step("truncate")?;
+    Ok(())
+}
+
+fn truncate_symlink(place: &Place) -> Done {
+    // Not with O_TRUNC among the flags of its making.
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(place.path("secret"))
+        .step("the file")?;
+    tell("inode", crate::place::inode(&place.path("secret"))?);
+    (&file).write_all(b"secret").step("its contents")?;
+    std::os::unix::fs::symlink("secret", place.path("innocent")).step("symlink")?;
+    let path = place.c("innocent")?;
     sys!(SYS_truncate, &path, 0).step("truncate")?;
     Ok(())
 }
