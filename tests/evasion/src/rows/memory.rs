@@ -1,6 +1,6 @@
 //! Memory that becomes code, and the kernel.
 
-use crate::Row;
+use crate::{ALL, Limit, Row};
 
 const MPROTECT: &str =
     "mprotect.req_protection & VM_EXEC > 0 && mprotect.vm_protection & VM_WRITE > 0 && {me}";
@@ -58,6 +58,10 @@ pub(super) const ROWS: &[Row] = &[
             "mmap.protection & (PROT_WRITE|PROT_EXEC) == 6 && mmap.flags & MAP_ANONYMOUS > 0 && {me}",
         )],
         check: |seen| seen.simply("mmap", &[("/process/pid", seen.pid())]),
+        limits: &[Limit::new(
+            ALL,
+            "what the call asks for is told; the kernel adds the right to execute afterwards, and `personality` is no event",
+        )],
         ..Row::NEW
     },
     Row {
@@ -70,6 +74,10 @@ pub(super) const ROWS: &[Row] = &[
             "mmap.protection & (PROT_WRITE|PROT_EXEC) == 6 && {me}",
         )],
         check: |seen| seen.simply("mmap", &[("/process/pid", seen.pid())]),
+        limits: &[Limit::new(
+            ALL,
+            "`shmat` is no mmap, and the language has no event for it",
+        )],
         ..Row::NEW
     },
     Row {

@@ -35,6 +35,12 @@ pub(crate) const ARMS: &[(&str, Arm)] = &[
 const OPENS: usize = 1000;
 const CHANGES: usize = 250;
 
+/// So many times, fewer on a machine that is emulated.
+fn times(count: usize) -> usize {
+    let slow = std::env::var("ATALAYA_E2E_SLOW").is_ok_and(|factor| factor != "1");
+    if slow { count / 5 } else { count }
+}
+
 /// A path whose last byte a thread on another processor changes as fast as it can, between `a` and `b`.
 struct Race<'a> {
     path: &'a [AtomicU8],
@@ -116,7 +122,7 @@ fn race_open(place: &Place) -> Done {
     let [_, b_inode] = two_files(place)?;
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
-        for _ in 0..OPENS {
+        for _ in 0..times(OPENS) {
             let file = sys_fd!(SYS_openat, libc::AT_FDCWD, race.address(), libc::O_RDONLY)
                 .step("openat")?;
             let opened = std::fs::File::from(file).metadata().step("fstat")?.ino();
@@ -136,7 +142,7 @@ fn race_open_denied(place: &Place) -> Done {
     sys!(SYS_setresuid, 1234, 1234, 1234).step("setresuid")?;
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
-        for _ in 0..OPENS {
+        for _ in 0..times(OPENS) {
             let opened = sys_fd!(SYS_openat, libc::AT_FDCWD, race.address(), libc::O_RDONLY);
             counts[usize::from(opened.is_err())] += 1;
         }
@@ -152,7 +158,7 @@ fn race_rename(place: &Place) -> Done {
     let target = place.c("to")?;
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
-        for _ in 0..CHANGES {
+        for _ in 0..times(CHANGES) {
             sys!(SYS_rename, race.address(), &target).step("rename")?;
             let was_b = !b.exists();
             counts[usize::from(was_b)] += 1;
@@ -169,7 +175,7 @@ fn race_unlink(place: &Place) -> Done {
     let (a, b) = (place.path("a"), place.path("b"));
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
-        for _ in 0..CHANGES {
+        for _ in 0..times(CHANGES) {
             sys!(SYS_unlink, race.address()).step("unlink")?;
             let was_b = !b.exists();
             counts[usize::from(was_b)] += 1;
@@ -189,7 +195,7 @@ fn race_chmod(place: &Place) -> Done {
     }
     let counts = raced_path(place, |race| {
         let mut counts = [0; 2];
-        for _ in 0..CHANGES {
+        for _ in 0..times(CHANGES) {
             sys!(SYS_chmod, race.address(), 0o640_i32).step("chmod")?;
             let was_b = std::fs::metadata(&b).step("stat")?.mode() & 0o777 == 0o640;
             counts[usize::from(was_b)] += 1;
@@ -216,7 +222,7 @@ fn race_connect(_: &Place) -> Done {
     ];
     let counts = raced(&bytes, 3, low, || {
         let mut counts = [0; 2];
-        for _ in 0..CHANGES {
+        for _ in 0..times(CHANGES) {
             let socket = sys_fd!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0).step("socket")?;
             let address: *const AtomicU8 = bytes.as_ptr();
             sys!(SYS_connect, &socket, address, 16).step("connect")?;
@@ -266,7 +272,7 @@ fn race_dup2(place: &Place) -> Done {
         });
         on_processor(0);
         let mut opened = 0;
-        for _ in 0..OPENS {
+        for _ in 0..times(OPENS) {
             let _ = sys!(SYS_close, number);
             let fd = sys!(SYS_openat, libc::AT_FDCWD, &path, libc::O_RDONLY).step("openat")?;
             opened += 1;

@@ -262,6 +262,11 @@ fn script_symlink(place: &Place) -> Done {
 }
 
 fn script_by_descriptor(place: &Place) -> Done {
+    if !Path::new("/dev/fd").exists() {
+        return Err(Stop::Unavailable(
+            "no /dev/fd for the shell to open".to_owned(),
+        ));
+    }
     let path = c(script_file(place, "script", "#!/bin/sh\nexit 0\n")?
         .as_os_str()
         .as_encoded_bytes())?;
