@@ -10,7 +10,7 @@ pub enum Error {
     NoBtf(String),
     /// The kernel refuses even the simplest program.
     #[error(
-        "the kernel refuses eBPF programs: {0}. Hint: run as root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (or CAP_SYS_ADMIN), and see that lockdown is not 'confidentiality'"
+        "the kernel refuses eBPF programs: {0}. Hint: {hint}", hint = hint()
     )]
     NoBpf(String),
     /// A tier was asked for that the kernel does not offer.
@@ -37,6 +37,19 @@ pub enum Error {
     /// The reader thread did not start.
     #[error("the reader thread did not start: {0}")]
     Thread(std::io::Error),
+}
+
+/// What most likely stands in the way: something must, where the simplest program does not load.
+fn hint() -> &'static str {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if own
+        .lines()
+        .any(|line| line.starts_with("Seccomp:") && line.ends_with('2'))
+    {
+        "a seccomp filter is in force, which may refuse bpf(2): let the container runtime's profile, or SystemCallFilter= of the systemd unit, allow bpf and perf_event_open"
+    } else {
+        "run as root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and see that kernel lockdown is not 'confidentiality'"
+    }
 }
 
 pub(crate) trait Context<T> {

@@ -29,7 +29,7 @@ mod tasks;
 mod tier;
 
 pub use error::Error;
-pub use object::ObjectChoice;
+pub use object::{ObjectChoice, perf_buffers_needed};
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
 pub use tasks::Tasks;
 pub use tier::{Choice, Tier};

@@ -97,6 +97,11 @@ impl ObjectChoice {
     }
 }
 
+/// Whether records will have to come through perf buffers.
+pub fn perf_buffers_needed() -> bool {
+    refuses_ring_buffer().is_some()
+}
+
 /// Why no ring buffer can be made. They came with 5.8.
 fn refuses_ring_buffer() -> Option<String> {
     let options = libbpf_sys::bpf_map_create_opts {

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use atalaya_model::capture::CaptureKind::{
     self, Exec, Exit, Fork, Heartbeat, Link, Mkdir, Open, Rename, Rmdir, Unlink,
 };
-use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Typedef};
-use libbpf_rs::btf::{Btf, ReferencesType};
+use libbpf_rs::btf::types::{Composite, Func, FuncProto, Ptr, Typedef};
+use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
 
 use crate::tier::Tier;
 
@@ -50,6 +50,23 @@ impl Needs {
             Self::TracepointArgs(name, count) => tracepoint_args(btf, name) == Some(count),
             Self::Function(name) => btf.type_by_name::<Func<'_>>(name).is_some(),
         }
+    }
+}
+
+impl Needs {
+    /// Whether the function is given a struct by value, not by address.
+    pub(crate) fn takes_struct(self, btf: &Btf<'_>) -> bool {
+        let Self::Function(name) = self else {
+            return false;
+        };
+        let function = btf.type_by_name::<Func<'_>>(name);
+        let prototype = function.and_then(|f| FuncProto::try_from(f.referenced_type()).ok());
+        prototype.is_some_and(|prototype| {
+            let mut types = prototype
+                .iter()
+                .filter_map(|p| btf.type_by_id::<BtfType<'_>>(p.ty));
+            types.any(|ty| Composite::try_from(ty.skip_mods_and_typedefs()).is_ok())
+        })
     }
 }
 

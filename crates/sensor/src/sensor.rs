@@ -151,12 +151,21 @@ impl Sensor {
         let here = PROGRAMS.iter().filter(|p| belongs(p.place, &choice));
         let (mut wanted, absent): (Vec<&'static Program>, Vec<_>) =
             here.partition(|program| program.needs.met(&btf));
+        // Known beforehand, since finding it out costs a load of everything.
+        let no_structs = which.legacy.is_some() && choice.tier == Tier::Lsm;
+        let given_structs: Vec<&'static Program> = wanted
+            .extract_if(.., |program| no_structs && program.needs.takes_struct(&btf))
+            .collect();
         drop(btf);
         let mut missing = Vec::new();
         for program in absent {
             if !is_replaced(program, &wanted) {
                 miss(&mut missing, program, "this kernel has no such hook".into());
             }
+        }
+        for program in given_structs {
+            let reason = "before 6.1 no program hooks a function that is given a struct";
+            refuse(&mut missing, program, &wanted, reason.into());
         }
         let ring_bytes = [
             ring_size(options.vital_bytes),
@@ -180,20 +189,8 @@ impl Sensor {
                 return Err(Error::NoBpf(error));
             }
             tracing::debug!(program = program.name, %error, "the kernel refuses a program");
-            if !is_replaced(program, &wanted) {
-                let reason = format!("the kernel refuses it: {error}");
-                miss(&mut missing, program, reason);
-                // What sees the end of the call tells it all the same, if less well. (Before 6.1 no program hooks a function that is given
-                // a struct, as security_path_chown() is.)
-                let ends =
-                    |other: &&Program| other.part == Part::End && other.kinds == program.kinds;
-                if let Some(missed) = missing.last_mut()
-                    && program.part == Part::Object
-                    && wanted.iter().any(ends)
-                {
-                    missed.fatal = false;
-                }
-            }
+            let reason = format!("the kernel refuses it: {error}");
+            refuse(&mut missing, program, &wanted, reason);
         };
         let stats: Arc<ReaderStats> = Arc::default();
         let inlets = inlets(&object, &which, ring_bytes)?;
@@ -566,6 +563,22 @@ fn belongs(place: Place, choice: &Choice) -> bool {
         Place::In(tier) => tier == choice.tier,
         Place::SecurityFentry => choice.tier == Tier::Lsm && !choice.bpf_lsm,
         Place::SecurityLsm => choice.tier == Tier::Lsm && choice.bpf_lsm,
+    }
+}
+
+/// Notes that the kernel does not take a program, where no other plays its part.
+fn refuse(missing: &mut Vec<MissingHook>, program: &Program, there: &[&Program], reason: String) {
+    if is_replaced(program, there) {
+        return;
+    }
+    miss(missing, program, reason);
+    // What sees the end of the call tells it all the same, if less well.
+    let ends = |other: &&Program| other.part == Part::End && other.kinds == program.kinds;
+    if let Some(missed) = missing.last_mut()
+        && program.part == Part::Object
+        && there.iter().any(ends)
+    {
+        missed.fatal = false;
     }
 }
 

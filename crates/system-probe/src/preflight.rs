@@ -1,7 +1,7 @@
 //! Before anything is touched: is there what eBPF needs, and what is there too much?
 
 use anyhow::{Context, Result, ensure};
-use atalaya_config::HookTier;
+use atalaya_config::{Config, HookTier};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 /// What the probe needs, and for what.
@@ -55,9 +55,9 @@ pub(crate) fn check() -> Result<()> {
 
 /// Drops what will not be needed, also for children (the self-test's commands). To be called while there is one thread
 /// only: capabilities belong to threads, and new threads inherit them. Returns what is kept.
-pub(crate) fn drop_capabilities(tier: HookTier) -> Result<CapabilitySet> {
+pub(crate) fn drop_capabilities(config: &Config) -> Result<CapabilitySet> {
     let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
-    let kept = kept(sets.permitted, last_capability(), perf_takes_admin(tier));
+    let kept = kept(sets.permitted, last_capability(), perf_takes_admin(config));
     for capability in
         (0..=last_capability().min(63)).map(|n| CapabilitySet::from_bits_retain(1 << n))
     {
@@ -91,12 +91,15 @@ fn kept(permitted: CapabilitySet, last: u32, admin: bool) -> CapabilitySet {
     kept
 }
 
-/// Whether the tier needs CAP_SYS_ADMIN on this kernel. kprobes are attached through perf_event_open(2), and the kernels of
-/// Debian and Ubuntu have a level of `perf_event_paranoid` above those of the original, 3, their default: there CAP_PERFMON does
-/// not do. With `auto` it is dropped all the same: wherever kprobes work there is fentry, which needs less.
-fn perf_takes_admin(tier: HookTier) -> bool {
+/// Whether CAP_SYS_ADMIN is needed for perf_event_open(2), by which kprobes are attached and perf buffers are opened: the kernels of
+/// Debian and Ubuntu have a level of `perf_event_paranoid` above those of the original, 3, their default: there CAP_PERFMON does not
+/// do. With the tier `auto` it is dropped all the same: wherever kprobes work there is fentry, which needs less.
+fn perf_takes_admin(config: &Config) -> bool {
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    tier == HookTier::Kprobe && level.trim().parse().is_ok_and(|level: i32| level > 2)
+    level.trim().parse().is_ok_and(|level: i32| level > 2)
+        && (config.hook_tier == HookTier::Kprobe
+            || !config.event_stream_use_ring_buffer
+            || atalaya_sensor::perf_buffers_needed())
 }
 
 fn last_capability() -> u32 {
@@ -122,8 +125,6 @@ mod tests {
         assert!(kept(all, 40, true).contains(CapabilitySet::SYS_ADMIN));
         let without = all - CapabilitySet::SYS_ADMIN;
         assert!(!kept(without, 40, true).contains(CapabilitySet::SYS_ADMIN));
-        assert!(!perf_takes_admin(HookTier::Auto));
-        assert!(!perf_takes_admin(HookTier::Lsm));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
     preflight::check()?;
     let lock = RunLock::acquire(&config.run_path)?;
     // Before any thread is made, because capabilities belong to threads.
-    let kept = preflight::drop_capabilities(config.hook_tier)?;
+    let kept = preflight::drop_capabilities(config)?;
     tracing::debug!("capabilities kept: {kept:?}");
     let mut signals = Signals::install()?;
     let output = output
