@@ -386,7 +386,7 @@ static __always_inline void put_filter(struct buffer *b, const void *code, u32 c
 	section_end(b, 0);
 }
 
-SUBPROGRAM int tell_option(const struct option_call *call)
+SUBPROGRAM_ON_MEMORY int tell_option(const struct option_call *call)
 {
 	struct sock_fprog_kern *program = 0;
 	struct setsockopt_body *body;
