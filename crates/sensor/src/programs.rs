@@ -48,7 +48,7 @@ impl Needs {
         match self {
             Self::Tracepoint(name) => tracepoint_args(btf, name).is_some(),
             Self::TracepointArgs(name, count) => tracepoint_args(btf, name) == Some(count),
-            Self::Function(name) => btf.type_by_name::<Func<'_>>(name).is_some(),
+            Self::Function(name) => function(btf, name).is_some(),
         }
     }
 }
@@ -59,8 +59,8 @@ impl Needs {
         let Self::Function(name) = self else {
             return false;
         };
-        let function = btf.type_by_name::<Func<'_>>(name);
-        let prototype = function.and_then(|f| FuncProto::try_from(f.referenced_type()).ok());
+        let prototype =
+            function(btf, name).and_then(|f| FuncProto::try_from(f.referenced_type()).ok());
         prototype.is_some_and(|prototype| {
             let mut types = prototype
                 .iter()
@@ -68,6 +68,15 @@ impl Needs {
             types.any(|ty| Composite::try_from(ty.skip_mods_and_typedefs()).is_ok())
         })
     }
+}
+
+/// The function of this name. A struct may have the same name (`io_accept`), and the first of either is what BTF is asked for by name.
+fn function<'a>(btf: &'a Btf<'_>, name: &str) -> Option<Func<'a>> {
+    let first = btf.type_by_name::<BtfType<'a>>(name)?;
+    Func::try_from(first).ok().or_else(|| {
+        btf.type_by_kind::<Func<'a>>()
+            .find(|function| function.name().is_some_and(|known| known == name))
+    })
 }
 
 /// How many arguments a raw tracepoint has: it is known to BTF as a typedef of a function pointer whose first argument is not its own.
@@ -364,6 +373,19 @@ mod tests {
         );
         assert!(by_name("nothing__exit", "tp_btf/sys_exit").is_none());
         assert!(by_name("sys_exit", "tp_btf/sys_exit").is_none());
+    }
+
+    /// io_uring's `io_accept` is a function and a struct, and was taken for a hook that the kernel does not have.
+    #[test]
+    fn a_function_that_shares_its_name_with_a_struct_is_found() {
+        let Ok(btf) = Btf::from_vmlinux() else {
+            return eprintln!("SKIPPED: this kernel has no BTF");
+        };
+        for name in ["io_accept", "io_bind", "io_connect", "file", "vfs_read"] {
+            let is_function = |f: &Func<'_>| f.name().is_some_and(|known| known == name);
+            let there = btf.type_by_kind::<Func<'_>>().any(|f| is_function(&f));
+            assert_eq!(function(&btf, name).is_some(), there, "{name}");
+        }
     }
 
     #[test]
