@@ -76,7 +76,8 @@ static __always_inline int opened(int dfd, struct filename *pathname, const stru
 			return 0;
 		}
 	}
-	put_string(b, SECTION_ARG, LOAD(struct filename, pathname, name), true);
+	if (pathname)
+		put_string(b, SECTION_ARG, LOAD(struct filename, pathname, name), true);
 	if (!dentry)
 		put_base(b, SECTION_BASE, task, dfd);
 	send(b, RING_BULK);
@@ -88,6 +89,16 @@ static __always_inline int opened(int dfd, struct filename *pathname, const stru
 OPEN_FUNCTION(do_filp_open)
 /* Its name in 7.x; so with all of the pairs below, and nothing else of them has changed. */
 OPEN_FUNCTION(do_file_open)
+/* open_by_handle_at() goes another way, without a name. Others that do so open files for the kernel. */
+static __always_inline int opened_by_handle(const struct open_flags *op, struct file *ret)
+{
+	struct call call;
+
+	if (!wanted_here(KIND_OPEN) || current_call(bpf_get_current_task_btf(), &call) != KIND_OPEN || call.shape != SHAPE_OPEN_BY_HANDLE)
+		return 0;
+	return opened(AT_FDCWD, 0, op, ret);
+}
+FUNCTION_EXIT(open, do_file_open_root, opened_by_handle(op, ret), const struct path *root, const char *name, const struct open_flags *op, struct file *ret)
 
 /*
  * What is kept of a name for the end of the call. Up to 6.18 the inner functions free the kernel's copy themselves, so it is the caller's
