@@ -12,11 +12,19 @@ pub(crate) fn missing(kind: CaptureKind) -> Option<&'static str> {
         CaptureKind::LoadModule | CaptureKind::UnloadModule if !exists("/proc/modules") => {
             Some("this kernel is built without modules")
         }
-        // The directory is made by SELinux itself, when it is in force.
-        CaptureKind::Selinux if !exists("/sys/fs/selinux") => {
+        CaptureKind::Selinux if !selinux_is_active() => {
             Some("SELinux is not active on this kernel")
         }
         _ => None,
+    }
+}
+
+/// By the kernel's list of security modules; where that is not mounted, by SELinux's own files. Its directory alone says nothing: it is
+/// there wherever SELinux is compiled in.
+fn selinux_is_active() -> bool {
+    match std::fs::read_to_string("/sys/kernel/security/lsm") {
+        Ok(modules) => modules.trim().split(',').any(|module| module == "selinux"),
+        Err(_) => Path::new("/sys/fs/selinux/enforce").exists(),
     }
 }
 

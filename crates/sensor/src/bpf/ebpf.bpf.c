@@ -21,7 +21,7 @@ union attributes {
 };
 
 /* What was seen of a call so far, by thread; from the beginning of the call to its end. */
-struct bpf_seen { struct bpf_body body; union attributes attr; u32 given; u32 reserved; };
+struct bpf_seen { struct bpf_body body; union attributes attr; u32 given; u32 scanned; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, u64); __type(value, struct bpf_seen); } bpf_calls SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct bpf_seen); } bpf_zero SEC(".maps");
 
@@ -144,19 +144,25 @@ static __always_inline int bpf_called(int cmd, void *attr, unsigned int size)
 }
 SECURITY_HOOK(bpf, bpf, security_bpf, bpf_called(cmd, attr, size), int cmd, void *attr, unsigned int size)
 
-/* The verifier's entry: the instructions are those that the caller gave; later they are others. */
-static __always_inline int prog_checked(struct bpf_prog **at)
+/* Before the verifier rewrites them: the instructions are those that the caller gave. */
+static __always_inline int prog_checked(struct bpf_prog *prog)
 {
 	struct bpf_seen *seen = bpf_seen();
-	struct bpf_prog *prog;
 
-	if (!seen || seen->body.cmd != CMD_PROG_LOAD)
+	if (!seen || seen->body.cmd != CMD_PROG_LOAD || seen->scanned)
 		return 0;
-	prog = LOAD_POINTER(at);
+	seen->scanned = true;
 	scan(seen, number_of(ADDR(struct bpf_prog, prog, insnsi)), LOAD(struct bpf_prog, prog, len), false);
 	return 0;
 }
-FUNCTION_ENTRY(bpf, bpf_check, prog_checked(prog), struct bpf_prog **prog)
+SECURITY_HOOK(bpf, bpf_prog_load, security_bpf_prog_load, prog_checked(prog), struct bpf_prog *prog) /* since 6.9 */
+
+/* Before 6.9 the verifier's entry, which takes a struct by value, so that no trampoline goes there; without either, the caller's memory is read. */
+SEC("kprobe/bpf_check")
+int BPF_KPROBE(bpf__kprobe_bpf_check, struct bpf_prog **prog)
+{
+	return prog_checked(LOAD_POINTER(prog));
+}
 
 static __always_inline int map_given(struct bpf_map *map)
 {
@@ -263,9 +269,9 @@ static __always_inline int bpf_ended(const struct call *call)
 			size = sizeof(seen->attr);
 		bpf_probe_read_user(&seen->attr, size, (void *)call->a[1]);
 		use_attributes(seen);
-		if (seen->body.cmd == CMD_PROG_LOAD)
-			scan(seen, seen->attr.prog.instructions, seen->attr.prog.count, true);
 	}
+	if (seen->body.cmd == CMD_PROG_LOAD && !seen->scanned)
+		scan(seen, seen->attr.prog.instructions, seen->attr.prog.count, true);
 	objects_of_call(call->ret);
 	body = EVENT_BEGIN(b, KIND_BPF, flags_of(call), call->ret, struct bpf_body);
 	if (!body)

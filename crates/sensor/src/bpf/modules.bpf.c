@@ -4,7 +4,7 @@
 #include "objects.h"
 
 /* What was seen of a call, by thread. The file is kept as its parts; its directory entry outlives the call unless it is removed meanwhile. */
-struct module_seen { kptr dentry, mnt, args; char name[MODULE_NAME]; };
+struct module_seen { kptr dentry, mnt; char name[MODULE_NAME]; };
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 1024); __type(key, u64); __type(value, struct module_seen); } modules SEC(".maps");
 
 static __always_inline struct module_seen *module_seen(void)
@@ -65,7 +65,6 @@ int load_module__all_module_load(u64 *ctx)
 	if (!seen)
 		return 0;
 	bpf_probe_read_kernel(seen->name, sizeof(seen->name), ADDR(struct module, module, name));
-	seen->args = number_of(LOAD(struct module, module, args));
 	return 0;
 }
 
@@ -90,11 +89,11 @@ static __always_inline int load_module_ended(const struct call *call)
 		if (file)
 			put_file(b, SECTION_PATH, LOAD(struct file, file, f_path.dentry), LOAD(struct file, file, f_path.mnt));
 	}
-	/* The parameters of a module that is in its place are the kernel's copy; of one that was refused, what the caller's memory holds. */
-	if (seen && seen->args && call->ret >= 0)
-		put_string(b, SECTION_ARG, (void *)seen->args, true);
-	else
-		put_string(b, SECTION_ARG, (void *)(from_memory ? call->a[2] : call->a[1]), false);
+	/*
+	 * The caller's memory: the kernel takes its own copy of the parameters to pieces, with NULs in between, before anybody is told of the
+	 * module. Another thread may have changed them since.
+	 */
+	put_string(b, SECTION_ARG, (void *)(from_memory ? call->a[2] : call->a[1]), false);
 	send(b, RING_VITAL);
 out:
 	if (seen)

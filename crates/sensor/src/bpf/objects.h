@@ -41,7 +41,7 @@ struct bpf_prog {
 	struct bpf_insn insnsi[0];
 };
 
-struct module { char name[56]; char *args; };
+struct module { char name[56]; };
 
 struct kernfs_open_file { struct file *file; };
 

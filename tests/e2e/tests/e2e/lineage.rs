@@ -138,8 +138,8 @@ fn an_orphan_keeps_its_lineage_and_has_a_new_parent() {
     );
 }
 
-/// Children that fill the ring of life-cycle records of 2 MiB several times.
-const STORM: &str = "15000";
+/// Execs that fill the ring of life-cycle records of 8 MiB: one with long arguments takes 24 KiB.
+const STORM: &str = "600";
 
 fn expect_line(lines: &mut BufReader<ChildStdout>, expected: &str) {
     let mut line = String::new();

@@ -8,7 +8,7 @@
 //! e2e-helper memfd-exec PROGRAM ARG...    runs a copy of a program that lies in memory only
 //! e2e-helper unlinked-exec COPY ARG...    runs COPY, which unlinks itself, and makes the system call ARG...
 //! e2e-helper thread-exec PROGRAM ARG...    runs a program from a thread that is not the first
-//! e2e-helper storm-then COUNT PROGRAM ARG...    waits for a line, forks COUNT children that end, then one that runs PROGRAM
+//! e2e-helper storm-then COUNT PROGRAM ARG...    waits for a line, makes COUNT long execs and some forks, then runs PROGRAM
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
 //! e2e-helper net STEP...              calls of sockets in a network of its own: see `network.rs`; prints all results
 //! e2e-helper with-child CALL...       makes a call (`sys` or `int80`) with CHILD for the number of a child that waits
