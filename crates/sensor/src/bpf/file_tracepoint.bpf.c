@@ -102,7 +102,7 @@ SUBPROGRAM_ON_MEMORY int exit_of_open(const struct call *call)
 }
 
 /* The mount of the caller's namespace through which `dentry` is seen: the first whose root is above it. */
-struct mount_search { struct dentry *dentry; struct mount *mnt; struct mnt_namespace *ns; struct mount *found; u32 skip; };
+struct mount_search { struct dentry *dentry; struct mount *mnt; struct mnt_namespace *ns; struct mount *found; struct list_head *list; u32 skip; };
 
 struct ancestor_search { struct dentry *dentry, *root; bool found; };
 STEP long ancestor_step(u32 i, void *ctx)
@@ -119,6 +119,27 @@ STEP long ancestor_step(u32 i, void *ctx)
 		return 1;
 	s->dentry = parent;
 	return 0;
+}
+
+/* The mounts of a file system: since 6.18 each leads to the next, before they are a list whose head is the file system's. */
+static __always_inline struct mount *next_mount(struct mount *mnt, struct list_head *list)
+{
+	struct list_head *next;
+
+	if (bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return LOAD(struct mount, mnt, mnt_next_for_sb);
+	next = LOAD(struct mount___list, mnt, mnt_instance.next);
+	return next == list ? 0 : (void *)next - bpf_core_field_offset(struct mount___list, mnt_instance);
+}
+
+static __always_inline struct mount *first_mount(struct super_block *sb, struct list_head *list)
+{
+	struct list_head *first;
+
+	if (bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		return LOAD(struct super_block, sb, s_mounts);
+	first = LOAD(struct list_head, list, next);
+	return first == list ? 0 : (void *)first - bpf_core_field_offset(struct mount___list, mnt_instance);
 }
 
 STEP long mount_step(u32 i, void *ctx)
@@ -141,7 +162,7 @@ STEP long mount_step(u32 i, void *ctx)
 			s->skip--;
 		}
 	}
-	s->mnt = LOAD(struct mount, s->mnt, mnt_next_for_sb);
+	s->mnt = next_mount(s->mnt, s->list);
 	return 0;
 }
 
@@ -153,10 +174,11 @@ SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 	struct super_block *sb = LOAD(struct dentry, dentry, d_sb);
 	struct mount_search s = { .dentry = dentry, .skip = skip };
 
-	if (!ns || !bpf_core_field_exists(struct mount, mnt_next_for_sb))
+	if (!ns)
 		return 0;
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
-	s.mnt = LOAD(struct super_block, sb, s_mounts);
+	s.list = ADDR(struct super_block___list, sb, s_mounts);
+	s.mnt = first_mount(sb, s.list);
 	LOOP(256, 16, mount_step, &s);
 	return s.found ? number_of(ADDR(struct mount, s.found, mnt)) : 0;
 }
