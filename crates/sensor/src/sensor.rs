@@ -121,10 +121,15 @@ pub struct Sensor {
     reader: Option<Reader>,
     /// Until there is a reader.
     inlets: Option<[Inlet; 2]>,
+    /// The maps, and the programs of the process tree.
     object: Object,
+    /// The programs that rules want, with the maps of the first: what no rule wants is not loaded.
+    more: Vec<(Object, Vec<&'static Program>)>,
     choice: Choice,
     which: ObjectChoice,
     missing: Vec<MissingHook>,
+    /// The programs of the tier that this kernel has hooks for and that it has not refused.
+    here: Vec<&'static Program>,
     loaded: BTreeSet<&'static str>,
     maps: FilterMaps,
     stats: Arc<ReaderStats>,
@@ -171,27 +176,14 @@ impl Sensor {
             ring_size(options.vital_bytes),
             ring_size(options.bulk_bytes),
         ];
-        // One program that the verifier of this kernel refuses must not take the others along.
-        let object = loop {
-            let error = match load(&wanted, &which, ring_bytes) {
-                Ok(object) => break object,
-                Err(error) => error,
-            };
-            let refused = log::refused();
-            let refused = wanted
-                .iter()
-                .position(|program| refused.as_deref() == Some(program.name))
-                .map(|at| wanted.remove(at));
-            let Some(program) = refused else {
-                return Err(Error::Load(error));
-            };
-            if wanted.is_empty() {
-                return Err(Error::NoBpf(error));
-            }
-            tracing::debug!(program = program.name, %error, "the kernel refuses a program");
-            let reason = format!("the kernel refuses it: {error}");
-            refuse(&mut missing, program, &wanted, reason);
-        };
+        let mut here = wanted;
+        let life: Vec<_> = here.iter().copied().filter(|p| is_life(p)).collect();
+        let loaded = load_those(&life, &mut here, &mut missing, |programs| {
+            load(programs, &which, ring_bytes, None)
+        })?;
+        let (object, life) = loaded.ok_or_else(|| {
+            Error::NoBpf("the kernel refuses every program of the process tree".into())
+        })?;
         let stats: Arc<ReaderStats> = Arc::default();
         let inlets = inlets(&object, &which, ring_bytes)?;
         Ok(Self {
@@ -199,10 +191,12 @@ impl Sensor {
             reader: None,
             inlets: Some(inlets),
             object,
+            more: Vec::new(),
             choice,
             which,
             missing,
-            loaded: wanted.iter().map(|p| p.name).collect(),
+            here,
+            loaded: life.iter().map(|p| p.name).collect(),
             maps: FilterMaps::default(),
             stats,
             ring_bytes,
@@ -477,9 +471,45 @@ impl Sensor {
         Ok(())
     }
 
+    /// Loads what is needed and not loaded yet, on the maps that are there.
+    fn load_more(&mut self, needed: impl Fn(&Program) -> bool) -> Result<(), Error> {
+        let new = self.here.iter().copied();
+        let new: Vec<_> = new
+            .filter(|p| needed(p) && !self.loaded.contains(p.name))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (which, ring_bytes, shared) = (&self.which, self.ring_bytes, &self.object);
+        let loaded = load_those(&new, &mut self.here, &mut self.missing, |programs| {
+            load(programs, which, ring_bytes, Some(shared))
+        })?;
+        if let Some((object, programs)) = loaded {
+            self.loaded.extend(programs.iter().map(|p| p.name));
+            self.more.push((object, programs));
+        }
+        Ok(())
+    }
+
+    /// Lets go of what was loaded for rules that are gone.
+    fn unload(&mut self, needed: impl Fn(&Program) -> bool) {
+        let loaded = &mut self.loaded;
+        self.more.retain(|(_, programs)| {
+            let keep = programs.iter().any(|p| needed(p));
+            if !keep {
+                for program in programs {
+                    loaded.remove(program.name);
+                }
+            }
+            keep
+        });
+    }
+
     /// Puts a program where the one on all system calls finds it, or takes it away.
     fn let_jump(&self, program: &Program, map: &str, needed: bool) -> Result<(), Error> {
-        let mut found = self.object.progs();
+        let mut more = self.more.iter();
+        let more = more.find(|(_, programs)| programs.iter().any(|p| p.name == program.name));
+        let mut found = more.into_iter().flat_map(|(object, _)| object.progs());
         let Some(loaded) = found.find(|p| p.name() == program.name) else {
             return Ok(());
         };
@@ -501,9 +531,13 @@ impl Sensor {
         approvers: &BTreeMap<CaptureKind, Approvers>,
     ) -> Result<BTreeMap<CaptureKind, String>, Error> {
         let needed = |program: &Program| {
-            let mut kinds = program.kinds.iter();
-            kinds.any(|kind| approvers.contains_key(kind) || *kind == CaptureKind::Exec)
+            is_life(program)
+                || program
+                    .kinds
+                    .iter()
+                    .any(|kind| approvers.contains_key(kind))
         };
+        self.load_more(needed)?;
         let mut unavailable = BTreeMap::new();
         for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
             if let Call::From(map) = program.call {
@@ -517,7 +551,10 @@ impl Sensor {
             if self.links.contains_key(program.name) {
                 continue;
             }
-            let mut found = self.object.progs_mut();
+            let mut more = self.more.iter_mut();
+            let more = more.find(|(_, programs)| programs.iter().any(|p| p.name == program.name));
+            let object = more.map_or(&mut self.object, |(object, _)| object);
+            let mut found = object.progs_mut();
             let Some(p) = found.find(|p| p.name() == program.name) else {
                 continue;
             };
@@ -541,6 +578,7 @@ impl Sensor {
                 ),
             }
         }
+        self.unload(needed);
         for missing in self.missing.iter().filter(|m| m.fatal) {
             for kind in missing
                 .kinds
@@ -618,15 +656,65 @@ fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
     }
 }
 
+/// Whether the process tree is made of it: loaded and attached always.
+fn is_life(program: &Program) -> bool {
+    program.kinds.iter().any(|kind| kind.is_life_cycle())
+}
+
+/// Loads programs together. One that the verifier of this kernel refuses must not take the others along: it is noted, and taken out of those
+/// that are here. `None` when nothing is left.
+fn load_those(
+    programs: &[&'static Program],
+    here: &mut Vec<&'static Program>,
+    missing: &mut Vec<MissingHook>,
+    load: impl Fn(&[&'static Program]) -> Result<Object, String>,
+) -> Result<Option<(Object, Vec<&'static Program>)>, Error> {
+    let mut wanted = programs.to_vec();
+    while !wanted.is_empty() {
+        let error = match load(&wanted) {
+            Ok(object) => return Ok(Some((object, wanted))),
+            Err(error) => error,
+        };
+        let refused = log::refused();
+        let at = wanted
+            .iter()
+            .position(|program| refused.as_deref() == Some(program.name));
+        let Some(program) = at.map(|at| wanted.remove(at)) else {
+            return Err(Error::Load(error));
+        };
+        tracing::debug!(program = program.name, %error, "the kernel refuses a program");
+        here.retain(|other| other.name != program.name);
+        refuse(
+            missing,
+            program,
+            here,
+            format!("the kernel refuses it: {error}"),
+        );
+    }
+    Ok(None)
+}
+
+/// Loads programs; with the maps of another object, where one is given.
 fn load(
     programs: &[&Program],
     which: &ObjectChoice,
     ring_bytes: [u32; 2],
+    shared: Option<&Object>,
 ) -> Result<Object, String> {
     let mut open = which.open(ring_bytes)?;
     for mut program in open.progs_mut() {
         let wanted = programs.iter().any(|p| program.name() == p.name);
         program.set_autoload(wanted);
+    }
+    for mut map in open.maps_mut() {
+        // Constants are the same in each object, and each has its own.
+        let name = map.name().to_owned();
+        let mut theirs = shared.into_iter().flat_map(|object| object.maps());
+        let theirs = theirs.find(|theirs| theirs.name() == name);
+        if let Some(theirs) = theirs.filter(|_| !name.as_encoded_bytes().starts_with(b".")) {
+            map.reuse_fd(theirs.as_fd())
+                .map_err(|error| error.to_string())?;
+        }
     }
     log::clear();
     open.load().map_err(|error| log::explain(&error))

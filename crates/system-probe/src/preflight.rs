@@ -57,7 +57,11 @@ pub(crate) fn check() -> Result<()> {
 /// only: capabilities belong to threads, and new threads inherit them. Returns what is kept.
 pub(crate) fn drop_capabilities(config: &Config) -> Result<CapabilitySet> {
     let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
-    let kept = kept(sets.permitted, last_capability(), perf_takes_admin(config));
+    let mut kept = kept(sets.permitted, last_capability(), perf_takes_admin(config));
+    if uses_perf_buffers(config) {
+        // Their memory counts as locked: what is more than RLIMIT_MEMLOCK allows is refused without it.
+        kept |= sets.permitted & CapabilitySet::IPC_LOCK;
+    }
     for capability in
         (0..=last_capability().min(63)).map(|n| CapabilitySet::from_bits_retain(1 << n))
     {
@@ -97,9 +101,11 @@ fn kept(permitted: CapabilitySet, last: u32, admin: bool) -> CapabilitySet {
 fn perf_takes_admin(config: &Config) -> bool {
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
     level.trim().parse().is_ok_and(|level: i32| level > 2)
-        && (config.hook_tier == HookTier::Kprobe
-            || !config.event_stream_use_ring_buffer
-            || atalaya_sensor::perf_buffers_needed())
+        && (config.hook_tier == HookTier::Kprobe || uses_perf_buffers(config))
+}
+
+fn uses_perf_buffers(config: &Config) -> bool {
+    !config.event_stream_use_ring_buffer || atalaya_sensor::perf_buffers_needed()
 }
 
 fn last_capability() -> u32 {

@@ -177,7 +177,8 @@ SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 	if (!ns)
 		return 0;
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
-	s.list = ADDR(struct super_block___list, sb, s_mounts);
+	if (!bpf_core_field_exists(struct mount, mnt_next_for_sb))
+		s.list = ADDR(struct super_block___list, sb, s_mounts);
 	s.mnt = first_mount(sb, s.list);
 	LOOP(256, 16, mount_step, &s);
 	return s.found ? number_of(ADDR(struct mount, s.found, mnt)) : 0;
