@@ -286,7 +286,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if !jobs.is_empty() {
         let mut payload = vm::Payload::default();
         payload.add_as(&measuring, "bin/verifier");
-        for column in vm::run_all(jobs, &payload, 2, Duration::from_secs(900)) {
+        for column in vm::run_all(jobs, &payload, 2, Duration::from_secs(3000)) {
             report.add(&column.report);
             match parse(column.report.verifier.iter().map(String::as_str)) {
                 Some(mut costs) => now.append(&mut costs),

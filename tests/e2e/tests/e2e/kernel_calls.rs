@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use atalaya_e2e::{Helper, Setup, at, run_as, skip, sys, text};
+use atalaya_e2e::{Helper, Setup, at, event_time, run_as, skip, sys, text, wait_for};
 use serde_json::json;
 
 use crate::common::{check_file, check_process, int};
@@ -511,6 +511,10 @@ fn event_load_module_and_unload_module() {
     unload();
     let event = probe.events.expect_rule("memory");
     assert!(event.get("file").is_none(), "{event:#}");
+    wait_for(event_time(), || {
+        probe.events.read();
+        (probe.events.of_rule("gone").len() > 1).then_some(())
+    });
     for (rule, count) in [("file", 1), ("memory", 1), ("gone", 2)] {
         assert_eq!(probe.events.of_rule(rule).len(), count, "{rule}");
     }

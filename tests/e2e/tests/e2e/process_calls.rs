@@ -86,9 +86,12 @@ fn event_prctl() {
     only(&mut probe.events, "dumpable", helper.pid);
 }
 
+/// A rule, the user and group to make the call as, the call, its arguments, and the ids after it.
+type IdCall<'a> = (&'a str, i64, i64, &'a [&'a str], [u32; 3]);
+
 #[test]
 fn event_setuid() {
-    let calls: [(&str, i64, i64, &[&str], [u32; 3]); 7] = [
+    let calls: [IdCall<'_>; 7] = [
         ("setuid", 0, libc::SYS_setuid, &["i:4101"], [4101; 3]),
         (
             "setreuid",
@@ -171,7 +174,7 @@ fn event_setuid() {
 
 #[test]
 fn event_setgid() {
-    let calls: [(&str, i64, i64, &[&str], [u32; 3]); 6] = [
+    let calls: [IdCall<'_>; 6] = [
         ("setgid", 0, libc::SYS_setgid, &["i:4201"], [4201; 3]),
         (
             "setregid",
