@@ -26,7 +26,7 @@ fn run_with_long_arguments() {
     assert!(status.is_ok_and(|status| status.success()));
 }
 
-/// Waits for a line, fills the ring of life-cycle records with a few large ones and then with small ones to the last gap, then runs a
+/// Waits for a line, fills the ring of life-cycle records with large ones and then with small ones to the last gap, then runs a
 /// program as one more child and waits for it.
 pub(crate) fn storm_then(count: i64, program: &str, words: &[&str]) -> i64 {
     println!("ready");
