@@ -46,7 +46,8 @@ fn exec(pid: u32, path: &str, time_ns: u64) -> Capture {
             file: file(path),
             filename: path.to_owned(),
             args: vec![path.to_owned()],
-            start_time_ns: time_ns,
+            // That of the process, not of the image: left out, as the forks here tell it.
+            start_time_ns: 0,
             ..Exec::default()
         })),
     }
