@@ -10,7 +10,7 @@ use crate::matrix::{self, Column};
 use crate::report::Report;
 use crate::util::{cargo, command, output, say, shown};
 use crate::verifier;
-use crate::vm::{self, Fixture, Job, Suite, Tier};
+use crate::vm::{self, Job, Suite, Tier};
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -24,14 +24,16 @@ pub(crate) struct Args {
 }
 
 /// What the machines of `./dev test` run: the events that are known to come on each. All the rest is for `./dev test-all`.
-const NEW: [&str; 5] = [
-    "files",
+const NEW: [&str; 7] = [
     "attach::",
-    "process_calls::",
+    "files",
+    "kernel_calls::event_bpf",
+    "kernel_calls::event_mmap",
+    "kernel_calls::event_mprotect",
     "mounts::",
-    "network::connect",
+    "network::connect_that",
 ];
-const OLD: [&str; 2] = ["files", "attach::"];
+const OLD: [&str; 4] = ["attach::", "exec::", "files", "mounts::"];
 
 /// The machines of `./dev test`. The tracepoint tier has the machine's own kernel besides, with the whole suite.
 pub(crate) fn machines() -> Vec<Job> {
