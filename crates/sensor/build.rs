@@ -22,6 +22,7 @@ fn main() {
     };
     let clang = tool("CLANG", &["clang-19", "clang"]);
     let strip = tool("LLVM_STRIP", &["llvm-strip-19", "llvm-strip"]);
+    let objcopy = tool("LLVM_OBJCOPY", &["llvm-objcopy-19", "llvm-objcopy"]);
     let calls = syscalls();
     write(&out, "shapes.h", &shapes_header(&calls));
     write(&out, "syscalls.rs", &syscalls_table(&calls));
@@ -35,6 +36,7 @@ fn main() {
         ("tasks_legacy", "tasks", Some("-DLEGACY")),
     ] {
         let headers = out.display().to_string();
+        let types = out.join(format!("{object}.btf"));
         let out = out.join(format!("{object}.bpf.o"));
         run(Command::new(&clang)
             .args([
@@ -59,6 +61,9 @@ fn main() {
             ]));
         // DWARF is four fifths of the object; BTF, which the loader needs, stays.
         run(Command::new(&strip).arg("-g").arg(&out));
+        run(Command::new(&objcopy)
+            .arg(format!("--dump-section=.BTF={}", types.display()))
+            .args([&out, Path::new("/dev/null")]));
     }
 }
 

@@ -12,8 +12,9 @@
 //! Programs of all tiers are loaded, whichever the sensor would choose. `absent`: the kernel has no such hook, or none for anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
+use atalaya_sensor::ObjectTypes;
 use libbpf_rs::{ObjectBuilder, OpenObject, PrintLevel};
 
 /// The objects that the sensor loads, and their compilations for kernels before 5.17.
@@ -27,6 +28,11 @@ static OBJECTS: [(&[u8], &[u8]); 2] = [
         include_bytes!(concat!(env!("OUT_DIR"), "/tasks_legacy.bpf.o")),
     ),
 ];
+
+/// What the sensor says of the kernel's types to the object for current kernels. The others need nothing.
+static TYPES: LazyLock<Option<ObjectTypes>> = LazyLock::new(|| {
+    ObjectTypes::of_this_kernel(include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.btf"))).ok()
+});
 
 /// The program by which the sensor chooses between the two compilations.
 static PROBES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/probe.bpf.o"));
@@ -79,6 +85,9 @@ fn open(
     for mut map in open.maps_mut() {
         if map.max_entries() == 0 {
             map.set_max_entries(256 << 10)?;
+        }
+        if let (".rodata.types", Some(types)) = (&*map.name().to_string_lossy(), &*TYPES) {
+            map.set_initial_value(types.numbers())?;
         }
     }
     Ok(open)

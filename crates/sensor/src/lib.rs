@@ -17,6 +17,7 @@ mod filters;
     missing_docs,
     reason = "mirrors bpf/atalaya.h, where each field is explained"
 )]
+mod kernel_types;
 mod layout;
 mod log;
 mod object;
@@ -29,6 +30,7 @@ mod tasks;
 mod tier;
 
 pub use error::Error;
+pub use kernel_types::ObjectTypes;
 pub use object::{ObjectChoice, perf_buffers_needed};
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
 pub use tasks::Tasks;

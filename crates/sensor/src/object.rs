@@ -2,10 +2,15 @@
 
 use libbpf_rs::{MapHandle, MapType, ObjectBuilder, OpenObject};
 
-use crate::tier::try_out;
+use crate::kernel_types::{KernelTypes, ObjectTypes};
+use crate::tier::Trials;
 
 static CURRENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.bpf.o"));
 static LEGACY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/legacy.bpf.o"));
+
+/// The types that each of them names.
+static CURRENT_TYPES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/atalaya.btf"));
+static LEGACY_TYPES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/legacy.btf"));
 
 /// See `bpf/record.h`.
 const BUFFERS_PER_CPU: usize = 3;
@@ -22,7 +27,7 @@ pub struct ObjectChoice {
 
 impl ObjectChoice {
     /// Finds out what the kernel takes, by trying it.
-    pub(crate) fn new(ring_buffer: bool) -> Self {
+    pub(crate) fn new(ring_buffer: bool, trials: &mut Trials) -> Self {
         let perf = if ring_buffer {
             refuses_ring_buffer().map(|error| format!("the kernel refuses ring buffers: {error}"))
         } else {
@@ -31,7 +36,7 @@ impl ObjectChoice {
         let legacy = match &perf {
             // Its programs hand their context on to where the record is sent, which the others do not.
             Some(_) => Some("perf buffers need it".to_owned()),
-            None => try_out("probe_current", false).err().map(|error| {
+            None => trials.load("probe_current").err().map(|error| {
                 format!("the kernel refuses what the one for current kernels uses: {error}")
             }),
         };
@@ -54,15 +59,30 @@ impl ObjectChoice {
         }
     }
 
+    /// The kernel's types, as far as the object names them.
+    pub(crate) fn types(&self, kernel: &KernelTypes) -> ObjectTypes {
+        let own = match self.legacy {
+            None => CURRENT_TYPES,
+            Some(_) => LEGACY_TYPES,
+        };
+        ObjectTypes::new(kernel, own)
+    }
+
     /// Opens the object and gives its maps their sizes and types. Nothing is loaded.
-    pub(crate) fn open(&self, ring_bytes: [u32; 2]) -> Result<OpenObject, String> {
+    pub(crate) fn open(
+        &self,
+        types: &ObjectTypes,
+        ring_bytes: [u32; 2],
+    ) -> Result<OpenObject, String> {
         let text = |error: libbpf_rs::Error| error.to_string();
         let bytes = if self.legacy.is_some() {
             LEGACY
         } else {
             CURRENT
         };
-        let mut open = ObjectBuilder::default().open_memory(bytes).map_err(text)?;
+        let mut builder = ObjectBuilder::default();
+        types.set(&mut builder).map_err(text)?;
+        let mut open = builder.open_memory(bytes).map_err(text)?;
         let cpus = libbpf_rs::num_possible_cpus().map_err(text)?;
         let buffers = if self.legacy.is_some() {
             BUFFERS_PER_CPU_LEGACY
@@ -75,6 +95,10 @@ impl ObjectChoice {
                 Some("bulk") => ring_bytes[1],
                 Some("buffers") => {
                     map.set_max_entries((cpus * buffers) as u32).map_err(text)?;
+                    continue;
+                }
+                Some(".rodata.types") => {
+                    map.set_initial_value(types.numbers()).map_err(text)?;
                     continue;
                 }
                 Some(".rodata.perf") => {

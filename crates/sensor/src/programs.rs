@@ -8,9 +8,8 @@ use std::sync::LazyLock;
 use atalaya_model::capture::CaptureKind::{
     self, Exec, Exit, Fork, Heartbeat, Link, Mkdir, Open, Rename, Rmdir, Unlink,
 };
-use libbpf_rs::btf::types::{Composite, Func, FuncProto, Ptr, Typedef};
-use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
 
+use crate::kernel_types::Hooks;
 use crate::tier::Tier;
 
 /// When a program is of use.
@@ -44,47 +43,18 @@ impl Needs {
         }
     }
 
-    pub(crate) fn met(self, btf: &Btf<'_>) -> bool {
+    pub(crate) fn met(self, hooks: &Hooks) -> bool {
         match self {
-            Self::Tracepoint(name) => tracepoint_args(btf, name).is_some(),
-            Self::TracepointArgs(name, count) => tracepoint_args(btf, name) == Some(count),
-            Self::Function(name) => function(btf, name).is_some(),
+            Self::Tracepoint(name) => hooks.tracepoint_args(name).is_some(),
+            Self::TracepointArgs(name, count) => hooks.tracepoint_args(name) == Some(count),
+            Self::Function(name) => hooks.has_function(name),
         }
     }
-}
 
-impl Needs {
     /// Whether the function is given a struct by value, not by address.
-    pub(crate) fn takes_struct(self, btf: &Btf<'_>) -> bool {
-        let Self::Function(name) = self else {
-            return false;
-        };
-        let prototype =
-            function(btf, name).and_then(|f| FuncProto::try_from(f.referenced_type()).ok());
-        prototype.is_some_and(|prototype| {
-            let mut types = prototype
-                .iter()
-                .filter_map(|p| btf.type_by_id::<BtfType<'_>>(p.ty));
-            types.any(|ty| Composite::try_from(ty.skip_mods_and_typedefs()).is_ok())
-        })
+    pub(crate) fn takes_struct(self, hooks: &Hooks) -> bool {
+        matches!(self, Self::Function(name) if hooks.takes_struct(name))
     }
-}
-
-/// The function of this name. A struct may have the same name (`io_accept`), and the first of either is what BTF is asked for by name.
-fn function<'a>(btf: &'a Btf<'_>, name: &str) -> Option<Func<'a>> {
-    let first = btf.type_by_name::<BtfType<'a>>(name)?;
-    Func::try_from(first).ok().or_else(|| {
-        btf.type_by_kind::<Func<'a>>()
-            .find(|function| function.name().is_some_and(|known| known == name))
-    })
-}
-
-/// How many arguments a raw tracepoint has: it is known to BTF as a typedef of a function pointer whose first argument is not its own.
-fn tracepoint_args(btf: &Btf<'_>, name: &str) -> Option<usize> {
-    let typedef = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
-    let pointer = Ptr::try_from(typedef.referenced_type()).ok()?;
-    let prototype = FuncProto::try_from(pointer.referenced_type()).ok()?;
-    Some(prototype.iter().count().saturating_sub(1))
 }
 
 /// How a program comes to be called.
@@ -373,19 +343,6 @@ mod tests {
         );
         assert!(by_name("nothing__exit", "tp_btf/sys_exit").is_none());
         assert!(by_name("sys_exit", "tp_btf/sys_exit").is_none());
-    }
-
-    /// io_uring's `io_accept` is a function and a struct, and was taken for a hook that the kernel does not have.
-    #[test]
-    fn a_function_that_shares_its_name_with_a_struct_is_found() {
-        let Ok(btf) = Btf::from_vmlinux() else {
-            return eprintln!("SKIPPED: this kernel has no BTF");
-        };
-        for name in ["io_accept", "io_bind", "io_connect", "file", "vfs_read"] {
-            let is_function = |f: &Func<'_>| f.name().is_some_and(|known| known == name);
-            let there = btf.type_by_kind::<Func<'_>>().any(|f| is_function(&f));
-            assert_eq!(function(&btf, name).is_some(), there, "{name}");
-        }
     }
 
     #[test]

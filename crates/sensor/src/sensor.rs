@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
-use libbpf_rs::btf::Btf;
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object};
 use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
@@ -15,6 +14,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::error::{Context, Error};
 use crate::facilities;
 use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, path_value};
+use crate::kernel_types::{KernelTypes, ObjectTypes};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
 use crate::object::ObjectChoice;
@@ -22,7 +22,7 @@ use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Part, Place, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
 use crate::syscalls::{self, SOCKET_CALLS, Syscall};
-use crate::tier::{self, Choice, Tier};
+use crate::tier::{self, Choice, Tier, Trials};
 
 /// The comm that asks for a heartbeat starts with this.
 const HEARTBEAT_TAG: &[u8; 4] = b"ahb:";
@@ -127,6 +127,8 @@ pub struct Sensor {
     more: Vec<(Object, Vec<&'static Program>)>,
     choice: Choice,
     which: ObjectChoice,
+    /// The kernel's types, as far as the programs name them.
+    types: ObjectTypes,
     missing: Vec<MissingHook>,
     /// The programs of the tier that this kernel has hooks for and that it has not refused.
     here: Vec<&'static Program>,
@@ -150,18 +152,23 @@ impl Sensor {
     /// Chooses the tier and loads its programs; nothing is attached yet.
     pub fn open(options: &Options) -> Result<Self, Error> {
         log::install();
-        let btf = Btf::from_vmlinux().map_err(|error| Error::NoBtf(error.to_string()))?;
-        let choice = tier::choose(options.tier)?;
-        let which = ObjectChoice::new(options.ring_buffer);
+        let kernel = KernelTypes::of_this_kernel()?;
+        let mut trials = Trials::default();
+        let choice = tier::choose(options.tier, &mut trials)?;
+        let which = ObjectChoice::new(options.ring_buffer, &mut trials);
+        let types = which.types(&kernel);
         let here = PROGRAMS.iter().filter(|p| belongs(p.place, &choice));
+        let hooks = kernel.hooks(here.clone().map(|program| program.needs.hook()));
         let (mut wanted, absent): (Vec<&'static Program>, Vec<_>) =
-            here.partition(|program| program.needs.met(&btf));
+            here.partition(|program| program.needs.met(&hooks));
         // Known beforehand, since finding it out costs a load of everything.
         let no_structs = which.legacy.is_some() && choice.tier == Tier::Lsm;
         let given_structs: Vec<&'static Program> = wanted
-            .extract_if(.., |program| no_structs && program.needs.takes_struct(&btf))
+            .extract_if(.., |program| {
+                no_structs && program.needs.takes_struct(&hooks)
+            })
             .collect();
-        drop(btf);
+        drop(kernel);
         let mut missing = Vec::new();
         for program in absent {
             if !is_replaced(program, &wanted) {
@@ -179,7 +186,7 @@ impl Sensor {
         let mut here = wanted;
         let life: Vec<_> = here.iter().copied().filter(|p| is_life(p)).collect();
         let loaded = load_those(&life, &mut here, &mut missing, |programs| {
-            load(programs, &which, ring_bytes, None)
+            load(programs, &which, &types, ring_bytes, None)
         })?;
         let (object, life) = loaded.ok_or_else(|| {
             Error::NoBpf("the kernel refuses every program of the process tree".into())
@@ -194,6 +201,7 @@ impl Sensor {
             more: Vec::new(),
             choice,
             which,
+            types,
             missing,
             here,
             loaded: life.iter().map(|p| p.name).collect(),
@@ -481,8 +489,9 @@ impl Sensor {
             return Ok(());
         }
         let (which, ring_bytes, shared) = (&self.which, self.ring_bytes, &self.object);
+        let types = &self.types;
         let loaded = load_those(&new, &mut self.here, &mut self.missing, |programs| {
-            load(programs, which, ring_bytes, Some(shared))
+            load(programs, which, types, ring_bytes, Some(shared))
         })?;
         if let Some((object, programs)) = loaded {
             self.loaded.extend(programs.iter().map(|p| p.name));
@@ -698,10 +707,11 @@ fn load_those(
 fn load(
     programs: &[&Program],
     which: &ObjectChoice,
+    types: &ObjectTypes,
     ring_bytes: [u32; 2],
     shared: Option<&Object>,
 ) -> Result<Object, String> {
-    let mut open = which.open(ring_bytes)?;
+    let mut open = which.open(types, ring_bytes)?;
     for mut program in open.progs_mut() {
         let wanted = programs.iter().any(|p| program.name() == p.name);
         program.set_autoload(wanted);

@@ -1,5 +1,7 @@
 //! Which hooks this kernel offers.
 
+use std::collections::BTreeSet;
+
 use libbpf_rs::ObjectBuilder;
 
 use crate::error::Error;
@@ -49,16 +51,19 @@ pub struct Choice {
 }
 
 /// Chooses by loading a tiny real program of each kind.
-pub(crate) fn choose(wanted: Option<Tier>) -> Result<Choice, Error> {
-    try_out("probe_tracepoint", false).map_err(Error::NoBpf)?;
+pub(crate) fn choose(wanted: Option<Tier>, trials: &mut Trials) -> Result<Choice, Error> {
+    if wanted.is_none_or(|wanted| wanted == Tier::Lsm) {
+        trials.load_together(&BEST);
+    }
+    trials.load("probe_tracepoint").map_err(Error::NoBpf)?;
     let mut refusals = Vec::new();
     for tier in Tier::ALL {
         if wanted.is_some_and(|wanted| wanted != tier) {
             continue;
         }
-        match offered(tier) {
+        match offered(tier, trials) {
             Ok(()) => {
-                let bpf_lsm = tier == Tier::Lsm && lsm_is_active();
+                let bpf_lsm = tier == Tier::Lsm && lsm_is_active(trials);
                 let reason = match (wanted, refusals.is_empty()) {
                     (Some(_), _) => "set by configuration".into(),
                     (None, true) if bpf_lsm => {
@@ -88,40 +93,71 @@ pub(crate) fn choose(wanted: Option<Tier>) -> Result<Choice, Error> {
 }
 
 /// Whether the kernel has the hooks of a tier, or what it refuses.
-fn offered(tier: Tier) -> Result<(), String> {
+fn offered(tier: Tier, trials: &mut Trials) -> Result<(), String> {
     match tier {
-        Tier::Lsm => {
-            try_out("probe_fentry", false).map_err(|reason| format!("fentry programs: {reason}"))
-        }
+        Tier::Lsm => trials
+            .load("probe_fentry")
+            .map_err(|reason| format!("fentry programs: {reason}")),
         // The kernel loads these programs even where it was built without kprobes.
-        Tier::Kprobe => ["probe_kprobe", "probe_kretprobe"]
-            .into_iter()
-            .try_for_each(|program| try_out(program, true))
+        Tier::Kprobe => load(&["probe_kprobe", "probe_kretprobe"], true)
             .map_err(|reason| format!("kprobes: {reason}")),
         Tier::Tracepoint => Ok(()), // its program has been loaded already
     }
 }
 
 /// An LSM program loads even where nobody calls it.
-fn lsm_is_active() -> bool {
+fn lsm_is_active(trials: &mut Trials) -> bool {
     let active = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    active.trim().split(',').any(|lsm| lsm == "bpf") && try_out("probe_lsm", false).is_ok()
+    active.trim().split(',').any(|lsm| lsm == "bpf") && trials.load("probe_lsm").is_ok()
 }
 
-/// Loads one program of `probe.bpf.c`, and attaches it for a moment where that is asked for.
-pub(crate) fn try_out(program: &str, attach: bool) -> Result<(), String> {
+/// What a kernel that refuses nothing takes.
+const BEST: [&str; 4] = [
+    "probe_tracepoint",
+    "probe_fentry",
+    "probe_lsm",
+    "probe_current",
+];
+
+/// The programs of `probe.bpf.c` that have been tried.
+#[derive(Debug, Default)]
+pub(crate) struct Trials {
+    taken: BTreeSet<&'static str>,
+}
+
+impl Trials {
+    /// Loads programs at once, since each load reads all types of the kernel. Where one is refused nothing is known of the others.
+    fn load_together(&mut self, programs: &[&'static str]) {
+        if load(programs, false).is_ok() {
+            self.taken.extend(programs);
+        }
+    }
+
+    /// Loads one program, if it has not been taken before.
+    pub(crate) fn load(&mut self, program: &'static str) -> Result<(), String> {
+        if !self.taken.contains(program) {
+            load(&[program], false)?;
+            self.taken.insert(program);
+        }
+        Ok(())
+    }
+}
+
+/// Loads programs, and attaches them for a moment where that is asked for.
+fn load(programs: &[&str], attach: bool) -> Result<(), String> {
     let mut builder = ObjectBuilder::default();
     let mut object = builder
         .open_memory(PROBES)
         .map_err(|error| error.to_string())?;
+    let is_asked = |name: &std::ffi::OsStr| programs.iter().any(|program| name == *program);
     for mut candidate in object.progs_mut() {
-        let autoload = candidate.name() == program;
+        let autoload = is_asked(candidate.name());
         candidate.set_autoload(autoload);
     }
     log::clear();
     let object = object.load().map_err(|error| log::explain(&error))?;
     if attach {
-        for candidate in object.progs_mut().filter(|p| p.name() == program) {
+        for candidate in object.progs_mut().filter(|p| is_asked(p.name())) {
             candidate
                 .attach()
                 .map(drop)

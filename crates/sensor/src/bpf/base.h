@@ -18,12 +18,16 @@
  */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
+#ifndef TYPE_ID
+#include "types.h"
+#endif
+
 #define LOAD(type, ptr, field)                                                                          \
 	({                                                                                              \
 		const void *__p = (const void *)(ptr);                                                  \
 		__typeof__(((type *)0)->field) __v;                                                     \
 		if (bpf_ksym_exists(bpf_rdonly_cast))                                                   \
-			__v = ((type *)bpf_rdonly_cast(__p, bpf_core_type_id_kernel(type)))->field;     \
+			__v = ((type *)bpf_rdonly_cast(__p, TYPE_ID(type)))->field;                     \
 		else                                                                                    \
 			bpf_core_read(&__v, sizeof(__v), &((type *)__p)->field);                        \
 		__v;                                                                                    \

@@ -261,13 +261,14 @@ static __always_inline u64 name_bloom_bit(u64 first, u32 len)
 	return ((first ^ ((u64)len << 56)) * 0x9E3779B97F4A7C15ull) >> 54;
 }
 
-struct name_ref { const unsigned char *ptr; u32 len; u32 bit; };
+struct name_ref { kptr ptr; u32 len; u32 bit; };
 
 static __always_inline void name_of(struct dentry *dentry, struct name_ref *name)
 {
 	u64 first;
 
-	name->ptr = LOAD(struct dentry, dentry, d_name.name);
+	/* As a number from the beginning: number_of() would cost stack, of which old kernels have just enough. */
+	name->ptr = LOAD_U64(ADDR(struct dentry, dentry, d_name.name));
 	name->len = LOAD(struct dentry, dentry, d_name.len);
 	first = LOAD_U64(name->ptr); /* may reach past the name's end; what is there is masked away */
 	if (name->len < 8)
@@ -297,7 +298,7 @@ SUBPROGRAM u64 find_name_of(u32 kind, u32 role, u64 ptr, u32 len)
 
 static __always_inline u64 find_name(u32 kind, u32 role, const struct name_ref *name)
 {
-	return find_name_of(kind, role, number_of(name->ptr), name->len);
+	return find_name_of(kind, role, name->ptr, name->len);
 }
 
 static __always_inline bool flags_fit(u64 found, u32 open_flags)

@@ -4,6 +4,9 @@
  * asked for. It tells what /proc tells, in one pass, to the nanosecond, and reads nothing but kernel memory, so that no file system of
  * anybody's can make it wait.
  */
+/* A small object, loaded once and alone, may leave it to libbpf. */
+#define TYPE_ID(type) bpf_core_type_id_kernel(type)
+
 #include "process.h"
 
 #define PF_FORKNOEXEC 0x00000040
