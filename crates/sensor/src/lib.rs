@@ -19,6 +19,7 @@ mod filters;
 )]
 mod kernel_types;
 mod layout;
+mod loading;
 mod log;
 mod object;
 mod perf;
@@ -31,7 +32,8 @@ mod tier;
 
 pub use error::Error;
 pub use kernel_types::ObjectTypes;
+pub use loading::MissingHook;
 pub use object::{ObjectChoice, perf_buffers_needed};
-pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
+pub use sensor::{Counters, Interest, Options, Sensor, SensorReport};
 pub use tasks::Tasks;
 pub use tier::{Choice, Tier};

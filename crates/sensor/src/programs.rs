@@ -182,7 +182,11 @@ fn table() -> Vec<Program> {
         life("heartbeat", "task_rename"),
         optional(life("cgroup_moved", "cgroup_attach_task")),
         optional(tracepoint("uring_submit", "io_uring_submit_req", URING)),
-        optional(tracepoint("uring_submit_old", "io_uring_submit_sqe", URING)),
+        // Before 5.19 it has more arguments, and not always the request.
+        Program {
+            needs: Needs::TracepointArgs("io_uring_submit_sqe", 2),
+            ..optional(tracepoint("uring_submit_old", "io_uring_submit_sqe", URING))
+        },
         completion("uring_complete", 3),
         completion("uring_complete_old", 7),
     ]

@@ -16,10 +16,11 @@ use crate::facilities;
 use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, path_value};
 use crate::kernel_types::{KernelTypes, ObjectTypes};
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
+use crate::loading::{MissingHook, belongs, is_life, load, load_those, miss, refuse};
 use crate::log;
 use crate::object::ObjectChoice;
 use crate::perf::{Inlet, PerfInlet};
-use crate::programs::{Call, PROGRAMS, Part, Place, Program, is_replaced};
+use crate::programs::{Call, PROGRAMS, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
 use crate::syscalls::{self, SOCKET_CALLS, Syscall};
 use crate::tier::{self, Choice, Tier, Trials};
@@ -60,19 +61,6 @@ pub struct Interest {
     pub approvers: BTreeMap<CaptureKind, Approvers>,
     /// Failed calls of every errno, not only EACCES and EPERM.
     pub capture_all_errors: bool,
-}
-
-/// A hook that this kernel does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingHook {
-    /// The kernel function or tracepoint.
-    pub hook: &'static str,
-    /// Why it is missing.
-    pub reason: String,
-    /// The kinds that are seen less well without it, or not at all.
-    pub kinds: Vec<CaptureKind>,
-    /// Whether those kinds are not seen at all.
-    pub fatal: bool,
 }
 
 /// Counters of one kind of event.
@@ -480,24 +468,35 @@ impl Sensor {
     }
 
     /// Loads what is needed and not loaded yet, on the maps that are there.
-    fn load_more(&mut self, needed: impl Fn(&Program) -> bool) -> Result<(), Error> {
+    fn load_more(&mut self, needed: impl Fn(&Program) -> bool) {
         let new = self.here.iter().copied();
         let new: Vec<_> = new
             .filter(|p| needed(p) && !self.loaded.contains(p.name))
             .collect();
         if new.is_empty() {
-            return Ok(());
+            return;
         }
+        // Tried again, so not missed for what was the reason before.
+        let is_tried = |m: &MissingHook| new.iter().any(|program| m.is_of(program));
+        self.missing.retain(|m| !is_tried(m));
         let (which, ring_bytes, shared) = (&self.which, self.ring_bytes, &self.object);
         let types = &self.types;
         let loaded = load_those(&new, &mut self.here, &mut self.missing, |programs| {
             load(programs, which, types, ring_bytes, Some(shared))
-        })?;
-        if let Some((object, programs)) = loaded {
-            self.loaded.extend(programs.iter().map(|p| p.name));
-            self.more.push((object, programs));
+        });
+        match loaded {
+            Ok(Some((object, programs))) => {
+                self.loaded.extend(programs.iter().map(|p| p.name));
+                self.more.push((object, programs));
+            }
+            Ok(None) => {}
+            // What the rest of the rules is about goes on without them.
+            Err(error) => {
+                for program in new {
+                    miss(&mut self.missing, program, error.to_string());
+                }
+            }
         }
-        Ok(())
     }
 
     /// Lets go of what was loaded for rules that are gone.
@@ -546,7 +545,7 @@ impl Sensor {
                     .iter()
                     .any(|kind| approvers.contains_key(kind))
         };
-        self.load_more(needed)?;
+        self.load_more(needed);
         let mut unavailable = BTreeMap::new();
         for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
             if let Call::From(map) = program.call {
@@ -604,31 +603,6 @@ impl Sensor {
     }
 }
 
-fn belongs(place: Place, choice: &Choice) -> bool {
-    match place {
-        Place::Always => true,
-        Place::In(tier) => tier == choice.tier,
-        Place::SecurityFentry => choice.tier == Tier::Lsm && !choice.bpf_lsm,
-        Place::SecurityLsm => choice.tier == Tier::Lsm && choice.bpf_lsm,
-    }
-}
-
-/// Notes that the kernel does not take a program, where no other plays its part.
-fn refuse(missing: &mut Vec<MissingHook>, program: &Program, there: &[&Program], reason: String) {
-    if is_replaced(program, there) {
-        return;
-    }
-    miss(missing, program, reason);
-    // What sees the end of the call tells it all the same, if less well.
-    let ends = |other: &&Program| other.part == Part::End && other.kinds == program.kinds;
-    if let Some(missed) = missing.last_mut()
-        && program.part == Part::Object
-        && there.iter().any(ends)
-    {
-        missed.fatal = false;
-    }
-}
-
 /// The two ways in. Perf buffers must be there before the first record; ring buffers keep what was written before.
 fn inlets(
     object: &Object,
@@ -651,83 +625,6 @@ fn inlets(
         inlet("vital", ring_bytes[0])?,
         inlet("bulk", ring_bytes[1])?,
     ])
-}
-
-fn miss(missing: &mut Vec<MissingHook>, program: &Program, reason: String) {
-    let hook = program.needs.hook();
-    if !missing.iter().any(|m| m.hook == hook) {
-        missing.push(MissingHook {
-            hook,
-            reason,
-            kinds: program.kinds.clone(),
-            fatal: !program.optional,
-        });
-    }
-}
-
-/// Whether the process tree is made of it: loaded and attached always.
-fn is_life(program: &Program) -> bool {
-    program.kinds.iter().any(|kind| kind.is_life_cycle())
-}
-
-/// Loads programs together. One that the verifier of this kernel refuses must not take the others along: it is noted, and taken out of those
-/// that are here. `None` when nothing is left.
-fn load_those(
-    programs: &[&'static Program],
-    here: &mut Vec<&'static Program>,
-    missing: &mut Vec<MissingHook>,
-    load: impl Fn(&[&'static Program]) -> Result<Object, String>,
-) -> Result<Option<(Object, Vec<&'static Program>)>, Error> {
-    let mut wanted = programs.to_vec();
-    while !wanted.is_empty() {
-        let error = match load(&wanted) {
-            Ok(object) => return Ok(Some((object, wanted))),
-            Err(error) => error,
-        };
-        let refused = log::refused();
-        let at = wanted
-            .iter()
-            .position(|program| refused.as_deref() == Some(program.name));
-        let Some(program) = at.map(|at| wanted.remove(at)) else {
-            return Err(Error::Load(error));
-        };
-        tracing::debug!(program = program.name, %error, "the kernel refuses a program");
-        here.retain(|other| other.name != program.name);
-        refuse(
-            missing,
-            program,
-            here,
-            format!("the kernel refuses it: {error}"),
-        );
-    }
-    Ok(None)
-}
-
-/// Loads programs; with the maps of another object, where one is given.
-fn load(
-    programs: &[&Program],
-    which: &ObjectChoice,
-    types: &ObjectTypes,
-    ring_bytes: [u32; 2],
-    shared: Option<&Object>,
-) -> Result<Object, String> {
-    let mut open = which.open(types, ring_bytes)?;
-    for mut program in open.progs_mut() {
-        let wanted = programs.iter().any(|p| program.name() == p.name);
-        program.set_autoload(wanted);
-    }
-    for mut map in open.maps_mut() {
-        // Constants are the same in each object, and each has its own.
-        let name = map.name().to_owned();
-        let mut theirs = shared.into_iter().flat_map(|object| object.maps());
-        let theirs = theirs.find(|theirs| theirs.name() == name);
-        if let Some(theirs) = theirs.filter(|_| !name.as_encoded_bytes().starts_with(b".")) {
-            map.reuse_fd(theirs.as_fd())
-                .map_err(|error| error.to_string())?;
-        }
-    }
-    log::clear();
-    open.load().map_err(|error| log::explain(&error))
 }
 
 fn ring_size(bytes: u32) -> u32 {

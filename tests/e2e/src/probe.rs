@@ -287,10 +287,16 @@ impl Probe {
             != "tracepoint"
     }
 
-    /// What `security-agent status --json` says.
+    /// What `security-agent status --json` says, once it is healthy: under a storm on a busy machine it may be late with its heartbeat for a moment.
     pub fn status(&self) -> serde_json::Value {
-        let (good, status, error) = self.agent(&["status", "--json"]);
-        assert!(good, "{status}{error}");
+        let mut last = (String::new(), String::new());
+        let good = wait_for(slow(Duration::from_secs(10)), || {
+            let (good, status, error) = self.agent(&["status", "--json"]);
+            last = (status, error);
+            good.then_some(())
+        });
+        let (status, error) = last;
+        assert!(good.is_some(), "{status}{error}");
         serde_json::from_str(&status).expect("status is JSON")
     }
 

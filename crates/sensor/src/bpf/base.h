@@ -82,6 +82,13 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, KIND_MAX); __type
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct name_key); __type(value, struct name_value); } names SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 16384); __type(key, struct path_key); __type(value, struct path_value); } paths SEC(".maps");
 
+/* Types of files, in i_mode. */
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define S_IFCHR 0020000
+#define S_IFDIR 0040000
+#define S_IFSOCK 0140000
+
 #define EPERM 1
 #define EACCES 13
 #define EAGAIN 11

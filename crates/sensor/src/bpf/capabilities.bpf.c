@@ -46,7 +46,7 @@ static __always_inline int capability_checked(const struct cred *cred, int cap, 
 		fresh = *use;
 	}
 	/* Of the others' credentials (the opener of a file, a traced process), of the kernel's own threads: not the process's use. */
-	if (!wanted(KIND_CAPABILITIES) || LOAD(struct task_struct, self, flags) & PF_KTHREAD || number_of(cred) != number_of(own_cred()))
+	if (!wanted_here(KIND_CAPABILITIES) || LOAD(struct task_struct, self, flags) & PF_KTHREAD || number_of(cred) != number_of(own_cred()))
 		return 0;
 	fresh.attempted |= bit;
 	if (!ret)

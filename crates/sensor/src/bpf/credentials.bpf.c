@@ -12,14 +12,6 @@
 
 #define PR_SET_NAME 15
 
-static __always_inline bool wanted(u32 kind)
-{
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(kind);
-
-	return s && filter && filter->enabled && !own_task(s);
-}
-
 static __always_inline u16 flags_of_hook(void)
 {
 	return is_compat(bpf_get_current_task_btf()) ? HEADER_COMPAT : 0;
@@ -97,7 +89,7 @@ static __always_inline int setuid_ended(const struct call *call)
 	return has_set(call, LOAD(struct cred, cred, fsuid.val)) ? uids_set(cred, flags_of(call) | HEADER_CREDS_AFTER) : 0;
 }
 CALL_EXIT(setuid, KIND_SETUID, setuid_ended)
-FUNCTION_EXIT(setuid, security_task_fix_setuid, if (!ret && wanted(KIND_SETUID)) uids_set(new, flags_of_hook()),
+FUNCTION_EXIT(setuid, security_task_fix_setuid, if (!ret && wanted_here(KIND_SETUID)) uids_set(new, flags_of_hook()),
 	      struct cred *new, const struct cred *old, int flags, int ret)
 
 static __always_inline int setgid_ended(const struct call *call)
@@ -107,7 +99,7 @@ static __always_inline int setgid_ended(const struct call *call)
 	return has_set(call, LOAD(struct cred, cred, fsgid.val)) ? gids_set(cred, flags_of(call) | HEADER_CREDS_AFTER) : 0;
 }
 CALL_EXIT(setgid, KIND_SETGID, setgid_ended)
-FUNCTION_EXIT(setgid, security_task_fix_setgid, if (!ret && wanted(KIND_SETGID)) gids_set(new, flags_of_hook()),
+FUNCTION_EXIT(setgid, security_task_fix_setgid, if (!ret && wanted_here(KIND_SETGID)) gids_set(new, flags_of_hook()),
 	      struct cred *new, const struct cred *old, int flags, int ret)
 
 static __always_inline int capset_ended(const struct call *call)
@@ -120,7 +112,7 @@ static __always_inline int capset_ended(const struct call *call)
 }
 CALL_EXIT(capset, KIND_CAPSET, capset_ended)
 FUNCTION_EXIT(capset, security_capset,
-	      if (!ret && wanted(KIND_CAPSET)) capabilities_set(capability_set(new, true), capability_set(new, false), flags_of_hook()),
+	      if (!ret && wanted_here(KIND_CAPSET)) capabilities_set(capability_set(new, true), capability_set(new, false), flags_of_hook()),
 	      struct cred *new, const struct cred *old, const void *effective, const void *inheritable, const void *permitted, int ret)
 
 static __always_inline int unshare_ended(const struct call *call)

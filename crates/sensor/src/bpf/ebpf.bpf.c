@@ -88,6 +88,7 @@ static __always_inline void prog_seen(struct bpf_seen *seen, struct bpf_prog *pr
 /* Which helpers the instructions call. */
 #define INSTRUCTIONS_AT_ONCE 16
 #define INSTRUCTIONS_MAX (1 << 20) /* what the kernel takes */
+#define INSTRUCTIONS_UNPRIVILEGED 4096
 #define CODE_CALL 0x85
 
 struct scan { struct bpf_seen *seen; u64 at; u32 left; bool user; };
@@ -270,8 +271,15 @@ static __always_inline int bpf_ended(const struct call *call)
 		bpf_probe_read_user(&seen->attr, size, (void *)call->a[1]);
 		use_attributes(seen);
 	}
-	if (seen->body.cmd == CMD_PROG_LOAD && !seen->scanned)
-		scan(seen, seen->attr.prog.instructions, seen->attr.prog.count, true);
+	if (seen->body.cmd == CMD_PROG_LOAD && !seen->scanned) {
+		/* By way of the map, so that the verifier does not know it: it would go each step of the loop with a number that it knows. */
+		volatile u32 *count = &seen->attr.prog.count;
+
+		/* Anybody may be refused: a million instructions would be tens of milliseconds in which nothing else runs on this CPU. */
+		if (call->ret < 0 && *count > INSTRUCTIONS_UNPRIVILEGED)
+			*count = INSTRUCTIONS_UNPRIVILEGED;
+		scan(seen, seen->attr.prog.instructions, *count, true);
+	}
 	objects_of_call(call->ret);
 	body = EVENT_BEGIN(b, KIND_BPF, flags_of(call), call->ret, struct bpf_body);
 	if (!body)

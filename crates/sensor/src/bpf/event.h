@@ -70,9 +70,7 @@ static __always_inline void put_bytes(struct buffer *b, u16 tag, const void *ptr
 	barrier_var(len);
 	if (len > 256)
 		len = 256;
-	if (off > BUFFER_DATA - 1)
-		return;
-	if (len && !bpf_probe_read_kernel(&b->data[off], len, ptr))
+	if (off <= BUFFER_DATA - 1 && len && !bpf_probe_read_kernel(&b->data[off], len, ptr))
 		b->off = off + len;
 	section_end(b, 0);
 }

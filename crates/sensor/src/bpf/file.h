@@ -54,6 +54,15 @@ static __always_inline bool own_task(const struct settings *s)
 	return bpf_get_current_pid_tgid() >> 32 == s->own_pid;
 }
 
+/* The filter of `kind`, if a rule wants the kind and the caller is not ourselves. */
+static __always_inline struct filter *wanted_here(u32 kind)
+{
+	struct settings *s = get_settings();
+	struct filter *filter = get_filter(kind);
+
+	return filter && filter->enabled && s && !own_task(s) ? filter : 0;
+}
+
 static __always_inline struct file *file_of_fd(struct task_struct *task, u32 fd)
 {
 	struct files_struct *files = LOAD(struct task_struct, task, files);

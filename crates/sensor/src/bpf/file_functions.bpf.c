@@ -22,15 +22,6 @@ static __always_inline u16 call_flags(struct task_struct *task)
 	return flags;
 }
 
-/* The filter of `kind`, if a rule wants the kind and the caller is not ourselves. */
-static __always_inline struct filter *wanted_here(u32 kind)
-{
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(kind);
-
-	return filter && filter->enabled && s && !own_task(s) ? filter : 0;
-}
-
 /* open, openat, openat2, creat, io_uring: all end here with the file or the error; also the kernel's own opens for a process. */
 static __always_inline int opened(int dfd, struct filename *pathname, const struct open_flags *op, struct file *ret)
 {

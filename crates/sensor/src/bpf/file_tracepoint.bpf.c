@@ -200,7 +200,7 @@ SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 	bool always = has_two_names(kind);
 	int looked = 0;
 
-	if ((LOAD(struct inode, inode, i_mode) & 0170000) == 0040000)
+	if ((LOAD(struct inode, inode, i_mode) & S_IFMT) == S_IFDIR)
 		looked |= LOOKED_DIR;
 	if (LOAD(struct super_block, sb, s_stack_depth) > 0)
 		looked |= LOOKED_STACKED;
@@ -278,12 +278,10 @@ static __always_inline bool is_concerned(u32 kind, struct inode *inode)
 
 SUBPROGRAM int inode_changed_in(u32 kind, kptr inode)
 {
-	struct filter *filter = get_filter(kind);
 	u64 id = bpf_get_current_pid_tgid();
-	struct settings *s = get_settings();
 	struct pending *p;
 
-	if (!filter || !filter->enabled || !s || own_task(s))
+	if (!wanted_here(kind))
 		return 0;
 	if (!is_concerned(kind, (void *)inode))
 		return 0;

@@ -19,10 +19,7 @@ struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, KIND_MAX); _
 /* Whether the system call that `regs` belong to is one of `kind` that a rule wants; then its arguments. */
 static __always_inline bool call_of(struct call *call, struct pt_regs *regs, u32 kind)
 {
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(kind);
-
-	if (!s || !filter || !filter->enabled || own_task(s))
+	if (!wanted_here(kind))
 		return false;
 	call->kind = wanted_call(regs, &call->shape, &call->compat);
 	if (call->kind != kind)

@@ -8,9 +8,6 @@
 #define PROT_GROWSDOWN 0x01000000
 #define MAP_ANONYMOUS 0x20
 #define PAGE_SHIFT 12
-#define S_IFMT 0170000
-#define S_IFCHR 0020000
-#define S_IFIFO 0010000
 
 /* A segment of memory, as bpf_find_vma() shows it. The file's parts and not the file: only under the lock is the file surely alive. */
 struct segment { u64 start, end, flags; kptr file, dentry, mnt; };

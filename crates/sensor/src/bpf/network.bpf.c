@@ -15,8 +15,6 @@
 #define SOCK_BINDPORT_LOCK 8
 #define SOL_SOCKET 1
 #define SO_ATTACH_FILTER 26
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 #define TASK_IO_WORKER 0x10 /* PF_IO_WORKER since 5.12 */
 
 /* What the parts of an address have in common: the family and the port lie at the same place in both IP families. */
@@ -112,21 +110,13 @@ static __always_inline void put_own(struct address_body *body, struct sock *sk)
 	__builtin_memcpy(body->address, &a, sizeof(a));
 }
 
-static __always_inline bool wanted_socket_call(u32 kind)
-{
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(kind);
-
-	return s && filter && filter->enabled && !own_task(s);
-}
-
 /* The security hook of connect and bind. */
 static __always_inline int address_checked(u32 kind, struct socket *socket, void *address, u32 len)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	struct checked checked = { .kind = kind };
 
-	if (!wanted_socket_call(kind))
+	if (!wanted_here(kind))
 		return 0;
 	checked.socket = number_of(socket);
 	put_argument(&checked.body, address, len, false);
@@ -283,7 +273,7 @@ static __always_inline int accept_begins(void)
 	struct checked checked = { .kind = KIND_ACCEPT };
 	u64 id = bpf_get_current_pid_tgid();
 
-	if (wanted_socket_call(KIND_ACCEPT))
+	if (wanted_here(KIND_ACCEPT))
 		bpf_map_update_elem(&checked_calls, &id, &checked, BPF_ANY);
 	return 0;
 }
@@ -303,7 +293,7 @@ static __always_inline int accepted_by_kernel(struct file *listener, struct file
 	struct settings *s = get_settings();
 	s64 ret = (s64)number_of(file);
 
-	if (!checked || checked->kind != KIND_ACCEPT || !wanted_socket_call(KIND_ACCEPT) || !s)
+	if (!checked || checked->kind != KIND_ACCEPT || !wanted_here(KIND_ACCEPT) || !s)
 		return 0;
 	if (ret < 0 && ret >= -4095) /* an error; else the address of the file, negative as well */
 		return wanted_result(s, ret) ? tell_accepted(0, number_of(socket_of_file(listener)), ret, HEADER_ASYNC) : 0;
@@ -351,7 +341,7 @@ static __always_inline int socket_made(int domain, int type, int protocol, s64 r
 {
 	struct settings *s = get_settings();
 
-	if (!wanted_socket_call(KIND_SOCKET) || !s || !wanted_result(s, ret))
+	if (!wanted_here(KIND_SOCKET) || !s || !wanted_result(s, ret))
 		return 0;
 	return tell_socket(domain, type, protocol, ret, flags);
 }
@@ -435,7 +425,7 @@ static __always_inline int option_checked(struct socket *socket, int level, int 
 	struct checked checked = { .kind = KIND_SETSOCKOPT, .level = level, .option = option };
 	u64 id = bpf_get_current_pid_tgid();
 
-	if (!wanted_socket_call(KIND_SETSOCKOPT))
+	if (!wanted_here(KIND_SETSOCKOPT))
 		return 0;
 	checked.socket = number_of(socket);
 	bpf_map_update_elem(&checked_calls, &id, &checked, BPF_ANY);
@@ -485,7 +475,7 @@ static __always_inline int command_ended(struct io_uring_cmd *cmd, int ret)
 	struct option_call told = { .ret = ret, .flags = HEADER_ASYNC };
 	struct settings *s = get_settings();
 
-	if (LOAD(struct io_uring_cmd, cmd, cmd_op) != SOCKET_SETSOCKOPT || !wanted_socket_call(KIND_SETSOCKOPT) || !s || !wanted_result(s, ret))
+	if (LOAD(struct io_uring_cmd, cmd, cmd_op) != SOCKET_SETSOCKOPT || !wanted_here(KIND_SETSOCKOPT) || !s || !wanted_result(s, ret))
 		return 0;
 	told.socket = number_of(socket_of_file(LOAD(struct io_uring_cmd, cmd, file)));
 	return put_checked(&told) ? tell_option(&told) : 0;
@@ -557,7 +547,7 @@ static __always_inline int request_ended(void *req, s64 ret, u32 kind)
 	struct address_call told = { .kind = kind, .flags = HEADER_ASYNC, .ret = ret };
 	struct settings *s = get_settings();
 
-	if (!wanted_socket_call(kind) || !s || !(wanted_result(s, ret) || goes_on(kind, ret)))
+	if (!wanted_here(kind) || !s || !(wanted_result(s, ret) || goes_on(kind, ret)))
 		return 0;
 	if (kind == KIND_SOCKET && bpf_core_type_exists(struct io_socket))
 		return tell_socket(LOAD(struct io_socket, req, domain), LOAD(struct io_socket, req, type), LOAD(struct io_socket, req, protocol), ret,
@@ -585,7 +575,7 @@ SUBPROGRAM int more_accepted(kptr ring, u64 user_data, s64 ret)
 {
 	struct accept_key key = { .ring = ring, .user_data = user_data };
 
-	if (ret < 0 || !wanted_socket_call(KIND_ACCEPT) || !bpf_map_lookup_elem(&accepts, &key))
+	if (ret < 0 || !wanted_here(KIND_ACCEPT) || !bpf_map_lookup_elem(&accepts, &key))
 		return 0;
 	return tell_accepted(number_of(socket_of_fd(ret)), 0, ret, HEADER_ASYNC);
 }
@@ -607,7 +597,7 @@ static __always_inline int connected_by_kernel(struct file *file, int file_flags
 	u32 flags = LOAD(struct task_struct, bpf_get_current_task_btf(), flags);
 	struct settings *s = get_settings();
 
-	if (bpf_core_field_exists(struct io_kiocb, cqe) || !wanted_socket_call(KIND_CONNECT) || !s || !wanted_result(s, ret))
+	if (bpf_core_field_exists(struct io_kiocb, cqe) || !wanted_here(KIND_CONNECT) || !s || !wanted_result(s, ret))
 		return 0;
 	if (!(file_flags & 04000) && !(flags & TASK_IO_WORKER)) /* O_NONBLOCK is of io_uring alone */
 		return 0;

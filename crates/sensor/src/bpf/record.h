@@ -304,7 +304,8 @@ static __always_inline void flush(void *ctx)
 		outgoing = b->outgoing;
 		len = b->off;
 		barrier_var(len);
-		if (len > 0 && len <= BUFFER_DATA + BUFFER_SLACK) {
+		/* One comparison: of two the compiler makes one with `len - 1`, which says nothing of `len` to the verifier before 6.18. */
+		if (len <= BUFFER_DATA + BUFFER_SLACK) {
 			if (outgoing == RING_VITAL + 1)
 				err = bpf_perf_event_output(ctx, &vital, BPF_F_CURRENT_CPU, b->data, len);
 			else if (outgoing == RING_BULK + 1)

@@ -44,13 +44,11 @@ static __always_inline bool put_sysctl(struct buffer *b, u16 tag, struct bpf_sys
 SEC("cgroup/sysctl")
 int sysctl__all_cgroup(struct bpf_sysctl *ctx)
 {
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(KIND_SYSCTL);
 	struct sysctl_body *body;
 	bool write = ctx->write;
 	struct buffer *b;
 
-	if (!s || !filter || !filter->enabled || own_task(s))
+	if (!wanted_here(KIND_SYSCTL))
 		return 1; /* go on */
 	body = EVENT_BEGIN(b, KIND_SYSCTL, 0, 0, struct sysctl_body);
 	if (!body)

@@ -147,13 +147,11 @@ SEC("tp_btf/signal_generate")
 int BPF_PROG(signal__all_generate, int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result)
 {
 	struct task_struct *self = bpf_get_current_task_btf();
-	struct settings *s = get_settings();
-	struct filter *filter = get_filter(KIND_SIGNAL);
 	u64 thread = bpf_get_current_pid_tgid();
 	struct call call = {};
 	u8 one = 1;
 
-	if (!s || !filter || !filter->enabled || own_task(s) || LOAD(struct task_struct, self, flags) & PF_KTHREAD)
+	if (!wanted_here(KIND_SIGNAL) || LOAD(struct task_struct, self, flags) & PF_KTHREAD)
 		return 0;
 	/* Most signals are the kernel's own: the end of a child, a timer. */
 	if (current_call(self, &call) != KIND_SIGNAL || sig != signal_argument(&call) || result == SIGNAL_OVERFLOW_FAIL)

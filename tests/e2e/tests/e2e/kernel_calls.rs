@@ -193,7 +193,7 @@ fn event_bpf() {
         )
         .rule(
             "refused",
-            r#"bpf.cmd == BPF_PROG_LOAD && bpf.retval == EACCES && bpf.prog.name == "e2e_bad" && bpf.prog.helpers in [ BPF_GET_CURRENT_PID_TGID ]"#,
+            r#"bpf.cmd == BPF_PROG_LOAD && bpf.retval == EACCES && bpf.prog.name == "e2e_bad" && bpf.prog.helpers in [ BPF_GET_PRANDOM_U32 ]"#,
         )
         .start();
     let helper = Helper::run(&["bpf-map", "e2e_map"]);
@@ -216,7 +216,7 @@ fn event_bpf() {
     assert_eq!(told["program_type"], "BPF_PROG_TYPE_SOCKET_FILTER");
     assert_eq!(
         told["helpers"],
-        json!(["BPF_KTIME_GET_NS", "BPF_GET_CURRENT_PID_TGID"]),
+        json!(["BPF_KTIME_GET_NS", "BPF_GET_PRANDOM_U32"]),
         "{event:#}"
     );
     let tag = told["tag"].as_str().unwrap();

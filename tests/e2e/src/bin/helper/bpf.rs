@@ -41,11 +41,11 @@ pub(crate) fn map(name: &str) -> i64 {
     call(MAP_UPDATE_ELEM, &attributes)
 }
 
-/// A socket filter that asks for the time and for the thread, and then says 0; `bad` reads past the stack first, which is refused.
+/// A socket filter that asks for the time and for a random number, and then says 0; `bad` reads past the stack first, which is refused.
 pub(crate) fn program(name: &str, bad: bool) -> i64 {
     let helper = |number: u64| 0x85 | number << 32;
     let (zero, exit, past_the_stack) = (0xb7_u64, 0x95_u64, 0x8_a079_u64);
-    let mut code = vec![helper(5), helper(14), zero, exit];
+    let mut code = vec![helper(5), helper(7), zero, exit];
     if bad {
         code.insert(2, past_the_stack);
     }

@@ -25,7 +25,7 @@
 //! e2e-helper sysctl PATH VALUE       in a network of its own: writes and prints what is then there
 //! e2e-helper cgroup-write PATH       has a child, moves it there, and prints its id
 //! e2e-helper init-module PATH        loads a module out of memory
-//! e2e-helper bpf-map NAME | bpf-program NAME | bpf-bad-program NAME    makes a map and writes to it; loads a program that calls helpers 5 and 14
+//! e2e-helper bpf-map NAME | bpf-program NAME | bpf-bad-program NAME    makes a map and writes to it; loads a program that calls helpers 5 and 7
 //! e2e-helper storm-open PATH COUNT | storm-exec PROGRAM COUNT
 //! ```
 //! An argument is `i:NUMBER`, `s:TEXT` (its address), `fd:PATH` (a directory or file opened first with O_PATH),
