@@ -13,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) skipped: usize,
     pub(crate) failures: Vec<String>,
     pub(crate) skips: Vec<String>,
+    /// Tests that failed at first and have been run again.
+    pub(crate) second_tries: Vec<String>,
     /// The tests that named themselves, by name.
     pub(crate) tests: BTreeMap<String, Test>,
     /// The event types, and why the probe cannot see them here; none while no test has asked it.
@@ -78,6 +80,7 @@ impl Report {
         self.skipped += other.skipped;
         self.failures.extend_from_slice(&other.failures);
         self.skips.extend_from_slice(&other.skips);
+        self.second_tries.extend_from_slice(&other.second_tries);
     }
 
     /// Reads one line of a test program's output.
@@ -151,6 +154,15 @@ impl Report {
                 if let Some((kind, state)) = rest.split_once(": ") {
                     let why = state.strip_prefix("unavailable: ").map(str::to_owned);
                     self.events.insert(kind.to_owned(), why);
+                }
+            }
+            "SECOND TRY" => {
+                let name = format!("{source}: {rest}");
+                if let Some(at) = self.failures.iter().position(|failure| *failure == name) {
+                    self.failures.remove(at);
+                    self.failed = self.failed.saturating_sub(1);
+                    self.tests.remove(rest);
+                    self.second_tries.push(name);
                 }
             }
             "VERIFIER" => self.verifier.push(rest.to_owned()),
@@ -255,6 +267,25 @@ mod tests {
         assert!(report.tests["b"].failed());
         assert!(report.tests["b"].seen.contains("open"));
         assert!(report.tests["c"].passed() && report.tests["c"].seen.contains("exec"));
+    }
+
+    #[test]
+    fn what_fails_twice_has_failed_once_and_what_passes_then_has_passed() {
+        let report = read(&[
+            "test a ... FAILED",
+            "test b ... FAILED",
+            "test c ... ok",
+            "test result: FAILED. 1 passed; 2 failed;",
+            "SECOND TRY: a",
+            "SECOND TRY: b",
+            "test a ... ok",
+            "test b ... FAILED",
+            "test result: FAILED. 1 passed; 1 failed;",
+        ]);
+        assert_eq!((report.passed, report.failed), (2, 1));
+        assert_eq!(report.failures, ["unit: b"]);
+        assert_eq!(report.second_tries, ["unit: a", "unit: b"]);
+        assert!(report.tests["a"].passed() && report.tests["b"].failed());
     }
 
     #[test]

@@ -138,6 +138,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 pub(crate) fn finish(report: &Report, columns: &[Column], began: Instant) -> Result<()> {
     say(format!("{:.0} s", began.elapsed().as_secs_f64()));
     print!("{}", matrix::render(columns));
+    for test in &report.second_tries {
+        println!("SECOND TRY {test}");
+    }
     for skip in &report.skips {
         println!("SKIPPED  {skip}");
     }

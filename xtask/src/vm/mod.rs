@@ -76,6 +76,9 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         total.add(&column.report);
     }
     print!("{}", matrix::render(&columns));
+    for test in &total.second_tries {
+        println!("SECOND TRY {test}");
+    }
     for skip in &total.skips {
         println!("SKIPPED  {skip}");
     }
