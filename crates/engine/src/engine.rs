@@ -149,6 +149,20 @@ impl Shared {
         }
     }
 
+    /// Makes events of the flows that were counted since the last time.
+    fn report_flows(&self) {
+        if !self.rules.load().wants(CaptureKind::NetworkFlowMonitor) {
+            return;
+        }
+        let flows = match self.source().as_mut() {
+            Some(source) => source.take_flows(),
+            None => return,
+        };
+        for capture in flows {
+            self.queues.push(capture);
+        }
+    }
+
     /// Tells of broken lineages: of one as an example, and how many there were since the last time.
     fn report_broken(&self, unreported: &mut Vec<Broken>, told: &mut Option<Instant>) {
         let (new, count) = {
@@ -451,15 +465,22 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
 fn keep_house(shared: &Shared) {
     const TICK: Duration = Duration::from_secs(1);
     const CLOCKS: Duration = Duration::from_secs(10);
-    let tick = TICK.min(shared.pulse.period());
+    let tick = TICK
+        .min(shared.pulse.period())
+        .min(shared.options.flow_period);
     shared.beat();
     let (mut broken, mut told_broken) = (Vec::new(), None);
     let (mut beaten, mut told, mut clocks) = (Instant::now(), Instant::now(), Instant::now());
+    let mut flows = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(tick) {
         if told.elapsed() >= TICK {
             told = Instant::now();
             shared.report_losses();
             shared.report_broken(&mut broken, &mut told_broken);
+        }
+        if flows.elapsed() >= shared.options.flow_period {
+            flows = Instant::now();
+            shared.report_flows();
         }
         if beaten.elapsed() >= shared.pulse.period() {
             beaten = Instant::now();

@@ -20,6 +20,7 @@ mod emit;
 mod engine;
 mod hashing;
 mod holders;
+mod hostnames;
 mod logging;
 mod options;
 mod output;
@@ -37,6 +38,7 @@ mod worker;
 
 pub use control::Control;
 pub use engine::{Engine, EngineError};
+pub use hostnames::HostnameOptions;
 pub use options::{EngineOptions, HeartbeatOptions, SelfTestOptions};
 pub use output::Output;
 pub use queue::QueueLimits;

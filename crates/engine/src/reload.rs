@@ -262,6 +262,7 @@ mod tests {
         let interest = |kinds: Vec<(CaptureKind, Approvers)>| Interest {
             approvers: kinds.into_iter().collect(),
             capture_all_errors: false,
+            ..Interest::default()
         };
         let old = interest(vec![
             (CaptureKind::Open, path("/a", 1)),

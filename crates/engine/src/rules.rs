@@ -58,7 +58,7 @@ impl Loaded {
             },
         );
         let counters = ruleset.rules().iter().map(|_| Arc::default()).collect();
-        let interest = interest(&ruleset, options.capture_all_errors);
+        let interest = interest(&ruleset, options);
         let wanted = CAPTURE_KINDS.map(|kind| ruleset.has_rules(kind.name()));
         Self {
             ruleset,
@@ -156,20 +156,36 @@ pub(crate) fn is_internal(rule: &Rule, source: &str) -> bool {
 
 /// What the kernel must send so that no rule misses an event: file events by their necessary conditions. Life-cycle
 /// captures come always, for the process tree.
-fn interest(ruleset: &RuleSet, capture_all_errors: bool) -> Interest {
+fn interest(ruleset: &RuleSet, options: &EngineOptions) -> Interest {
     let kinds: BTreeSet<CaptureKind> = ruleset
         .event_types()
         .filter_map(CaptureKind::from_name)
         .filter(|kind| *kind >= CaptureKind::Open)
         .chain(follows_capabilities(ruleset).then_some(CaptureKind::Capabilities))
         .collect();
-    Interest {
-        approvers: kinds
-            .into_iter()
-            .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
-            .collect(),
-        capture_all_errors,
+    let mut approvers: BTreeMap<CaptureKind, Approvers> = kinds
+        .into_iter()
+        .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
+        .collect();
+    if options.packets.enabled && options.hostnames.enabled && follows_hostnames(ruleset) {
+        let answers = approvers.entry(CaptureKind::Dns).or_default();
+        answers.all = true;
+        answers
+            .all_because
+            .push("the names of addresses come from the answers".to_owned());
     }
+    Interest {
+        approvers,
+        capture_all_errors: options.capture_all_errors,
+        packets: options.packets,
+    }
+}
+
+/// Whether rules ask for the names of addresses: they are known from the answers of DNS.
+fn follows_hostnames(ruleset: &RuleSet) -> bool {
+    let names = ["connect.addr.hostname", "accept.addr.hostname"];
+    let is_of = |field: &str| names.iter().any(|name| field.starts_with(name));
+    ruleset.fields(None).iter().any(|field| is_of(&field.name))
 }
 
 /// Whether rules of other events ask for what capabilities a process has used: it is known from the events of their use.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss};
+use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss, PacketOptions};
 use atalaya_resolvers::TaskSource;
 
 /// Where the source delivers to, in the order of time. It is called by the source's own thread and does not block for file
@@ -17,6 +17,8 @@ pub struct Interest {
     pub approvers: BTreeMap<CaptureKind, Approvers>,
     /// Failed calls of every errno, not only of denied access.
     pub capture_all_errors: bool,
+    /// What is asked of the classifiers of packets.
+    pub packets: PacketOptions,
 }
 
 /// What became of an [`Interest`].
@@ -88,6 +90,10 @@ pub trait EventSource: Send {
     fn start(&mut self, sink: Sink) -> Result<(), SourceError>;
     /// The losses since the last call.
     fn take_losses(&mut self) -> Vec<Loss>;
+    /// The flows of packets since the last call, as captures.
+    fn take_flows(&mut self) -> Vec<Capture> {
+        Vec::new()
+    }
     /// Asks the kernel for a sign of life that comes back as a heartbeat capture with this number.
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError>;
     /// Who lists all processes, for a process tree that has lost its thread; `None` where nobody can.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
-use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process, Target};
+use atalaya_model::{
+    AcceptEvent, ConnectEvent, Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process,
+    Target,
+};
 use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
 
@@ -14,6 +17,7 @@ use crate::emit::{Extras, epoch_now_ns};
 use crate::engine::Shared;
 use crate::hashing::{Deferred, Pending};
 use crate::holders::{Holders, key_of};
+use crate::hostnames::Hostnames;
 use crate::logging::RuleLog;
 use crate::queue::kind_of;
 use crate::rules::{Loaded, is_internal};
@@ -36,6 +40,7 @@ pub(crate) struct Worker {
     limiter: RateLimiter,
     log: RuleLog,
     scratch: Scratch,
+    hostnames: Hostnames,
     /// The load that the above, and the variables, belong to.
     loaded: Arc<Loaded>,
 }
@@ -44,6 +49,7 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let (period, burst) = shared.options.rule_limit;
         let limiter = RateLimiter::with_limit(period, burst);
+        let hostnames = Hostnames::new(shared.options.hostnames);
         Self {
             shared,
             vital: VecDeque::new(),
@@ -51,6 +57,7 @@ impl Worker {
             limiter,
             log: RuleLog::default(),
             scratch: Scratch::default(),
+            hostnames,
             loaded: Arc::new(Loaded::none()),
         }
     }
@@ -196,6 +203,11 @@ impl Worker {
         {
             tree.capabilities_used(&header, uses.attempted, uses.used);
         }
+        if let Body::Event(data) = &body
+            && let EventData::Dns(answer) = &**data
+        {
+            self.hostnames.learn(header.netns, answer);
+        }
         // A record that was on its way when the last rule about it was unloaded.
         if !loaded.wants(kind) {
             return;
@@ -213,6 +225,18 @@ impl Worker {
         };
         if let Some(target) = data.target_pid().and_then(|pid| tree.get(pid)) {
             data.set_target(Target::new(Arc::clone(target)));
+        }
+        if let EventData::Connect(ConnectEvent { addr, .. })
+        | EventData::Accept(AcceptEvent { addr, .. }) = &mut data
+            && let Some(ip) = addr.address.ip
+        {
+            addr.hostnames = self.hostnames.of(header.netns, ip.addr());
+        }
+        if header.no_task {
+            let process = tree.owner(&header);
+            let event = self.event(tree, &header, process, data);
+            self.evaluate(loaded, tree, store, event, header.time_ns);
+            return;
         }
         // Who changes its credentials is told with those it had: as the tree knows them, where the hook came too late.
         let made = header.creds_after.then_some(header.creds);

@@ -120,6 +120,16 @@ capture_kinds! {
     UnloadModule = 57, "unload_module";
     /// Namespaces were left.
     Unshare = 58, "unshare";
+    /// A name was asked for in DNS, or the answer came.
+    Dns = 64, "dns";
+    /// A cloud provider's metadata service was asked, or answered.
+    Imds = 65, "imds";
+    /// A packet passed that a rule's filter asks for.
+    Packet = 66, "packet";
+    /// What went over a network interface was counted.
+    NetworkFlowMonitor = 67, "network_flow_monitor";
+    /// A DNS message could not be read.
+    FailedDns = 68, "failed_dns";
 }
 
 impl CaptureKind {
@@ -128,6 +138,15 @@ impl CaptureKind {
     pub fn is_file_call(self) -> bool {
         (Self::Open as u16..=Self::Utimes as u16).contains(&(self as u16))
             || matches!(self, Self::Chdir | Self::Setxattr | Self::Removexattr)
+    }
+
+    /// Whether it is seen at the network interfaces, not in the process that causes it.
+    #[must_use]
+    pub fn is_of_packets(self) -> bool {
+        matches!(
+            self,
+            Self::Dns | Self::Imds | Self::Packet | Self::NetworkFlowMonitor | Self::FailedDns
+        )
     }
 
     /// Whether it is part of what the process tree is made of.
@@ -184,6 +203,8 @@ pub struct Header {
     pub is_async: bool,
     /// The call came through the 32-bit entry.
     pub compat: bool,
+    /// No task caused it by itself, as with a packet: of the task only the ids are known, and what it was allowed is not.
+    pub no_task: bool,
 }
 
 /// The credentials of a task. Ids are those of the initial user namespace.
@@ -418,6 +439,39 @@ pub struct FileCall {
     pub arg_path2: String,
     /// The directory file descriptor argument (`AT_FDCWD` is -100).
     pub dirfd: i32,
+}
+
+/// What is asked of the classifiers beside the approvers of the kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketOptions {
+    /// Look at packets at all.
+    pub enabled: bool,
+    /// The address of the cloud's metadata service; `None`: there are no events of it.
+    pub imds_ipv4: Option<std::net::Ipv4Addr>,
+    /// Which of the packets that pass a rule's filter and are nobody's here are told.
+    pub ownerless: Ownerless,
+}
+
+/// Which packets are told of those that no process is known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownerless {
+    /// All.
+    All,
+    /// Those that open a connection of TCP.
+    #[default]
+    TcpSyn,
+    /// None.
+    None,
+}
+
+impl Default for PacketOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            imds_ipv4: Some(std::net::Ipv4Addr::new(169, 254, 169, 254)),
+            ownerless: Ownerless::default(),
+        }
+    }
 }
 
 /// Losses the kernel side counted since the last report.

@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{:?}",
         sensor.apply(&Interest {
             approvers,
-            capture_all_errors: false
+            capture_all_errors: false,
+            packets: atalaya_model::capture::PacketOptions::default(),
         })?
     );
     sensor.start(Box::new(|capture| {

@@ -20,6 +20,7 @@ mod filters;
 mod layout;
 mod log;
 mod object;
+mod packets;
 mod perf;
 mod programs;
 mod reader;
@@ -30,6 +31,7 @@ mod tier;
 
 pub use error::Error;
 pub use object::{ObjectChoice, perf_buffers_needed};
+pub use packets::{Classifiers, InterfacePackets, PacketCounts};
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
 pub use tasks::Tasks;
 pub use tier::{Choice, Tier};

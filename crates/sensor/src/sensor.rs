@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
+use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss, PacketOptions};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object};
 use rustc_hash::FxHashMap;
@@ -18,6 +18,7 @@ use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, pat
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
 use crate::object::ObjectChoice;
+use crate::packets;
 use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Part, Place, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
@@ -60,6 +61,8 @@ pub struct Interest {
     pub approvers: BTreeMap<CaptureKind, Approvers>,
     /// Failed calls of every errno, not only EACCES and EPERM.
     pub capture_all_errors: bool,
+    /// What is asked of the classifiers.
+    pub packets: PacketOptions,
 }
 
 /// A hook that this kernel does not have.
@@ -122,15 +125,15 @@ pub struct Sensor {
     /// Until there is a reader.
     inlets: Option<[Inlet; 2]>,
     /// The maps, and the programs of the process tree.
-    object: Object,
+    pub(crate) object: Object,
     /// The programs that rules want, with the maps of the first: what no rule wants is not loaded.
-    more: Vec<(Object, Vec<&'static Program>)>,
+    pub(crate) more: Vec<(Object, Vec<&'static Program>)>,
     choice: Choice,
     which: ObjectChoice,
     missing: Vec<MissingHook>,
     /// The programs of the tier that this kernel has hooks for and that it has not refused.
     here: Vec<&'static Program>,
-    loaded: BTreeSet<&'static str>,
+    pub(crate) loaded: BTreeSet<&'static str>,
     maps: FilterMaps,
     stats: Arc<ReaderStats>,
     ring_bytes: [u32; 2],
@@ -217,7 +220,15 @@ impl Sensor {
 
         let mut approvers = interest.approvers.clone();
         let mut lacking = BTreeMap::new();
-        approvers.retain(|kind, _| match facilities::missing(*kind) {
+        let off = |kind: CaptureKind| {
+            (kind.is_of_packets() && !interest.packets.enabled)
+                .then_some("packets are not looked at: network.enabled is false")
+        };
+        // What is no message of DNS is sent as one that is.
+        if let Some(failed) = approvers.get(&CaptureKind::FailedDns).cloned() {
+            approvers.entry(CaptureKind::Dns).or_insert(failed);
+        }
+        approvers.retain(|kind, _| match facilities::missing(*kind).or(off(*kind)) {
             Some(why) => {
                 lacking.insert(*kind, why.to_owned());
                 false
@@ -265,6 +276,7 @@ impl Sensor {
         self.update_syscalls(&new)?;
         let mut unavailable = self.attach(&approvers)?;
         unavailable.extend(lacking);
+        self.set_packets(&interest.packets)?;
 
         let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
             .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));
@@ -540,9 +552,14 @@ impl Sensor {
         self.load_more(needed)?;
         let mut unavailable = BTreeMap::new();
         for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
-            if let Call::From(map) = program.call {
-                self.let_jump(program, map, needed(program))?;
-                continue;
+            match program.call {
+                Call::From(map) => {
+                    self.let_jump(program, map, needed(program))?;
+                    continue;
+                }
+                // Attached elsewhere, or jumped to for as long as they are loaded.
+                Call::Classifier | Call::After(..) => continue,
+                Call::Attached | Call::OfCgroups => {}
             }
             if !needed(program) {
                 self.links.remove(program.name);
@@ -706,9 +723,16 @@ fn load(
         let wanted = programs.iter().any(|p| program.name() == p.name);
         program.set_autoload(wanted);
     }
+    let packets = programs.iter().any(|p| p.call == Call::Classifier);
     for mut map in open.maps_mut() {
-        // Constants are the same in each object, and each has its own.
         let name = map.name().to_owned();
+        // They are large, and needed by programs that are loaded together.
+        if name.to_str().is_some_and(packets::is_of_packets) {
+            map.set_autocreate(packets)
+                .map_err(|error| error.to_string())?;
+            continue;
+        }
+        // Constants are the same in each object, and each has its own.
         let mut theirs = shared.into_iter().flat_map(|object| object.maps());
         let theirs = theirs.find(|theirs| theirs.name() == name);
         if let Some(theirs) = theirs.filter(|_| !name.as_encoded_bytes().starts_with(b".")) {
@@ -724,7 +748,7 @@ fn ring_size(bytes: u32) -> u32 {
     bytes.clamp(256 << 10, 1 << 30).next_power_of_two()
 }
 
-fn u64_of(bytes: &[u8]) -> u64 {
+pub(crate) fn u64_of(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk()
         .map(|b| u64::from_ne_bytes(*b))

@@ -6,7 +6,7 @@ use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
     ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
 };
-use atalaya_model::capture::{Approvers, Loss, Task};
+use atalaya_model::capture::{Approvers, Capture, Loss, Task};
 use atalaya_resolvers::TaskSource;
 use atalaya_sensor::{Options, Sensor, Tier};
 
@@ -82,6 +82,7 @@ impl EventSource for SensorSource {
         let interest = atalaya_sensor::Interest {
             approvers,
             capture_all_errors: interest.capture_all_errors,
+            packets: interest.packets,
         };
         let unavailable = self.sensor.apply(&interest).map_err(refused)?;
         Ok(ApplyReport { unavailable })
@@ -93,6 +94,10 @@ impl EventSource for SensorSource {
 
     fn take_losses(&mut self) -> Vec<Loss> {
         self.sensor.take_losses()
+    }
+
+    fn take_flows(&mut self) -> Vec<Capture> {
+        self.sensor.take_flows()
     }
 
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {

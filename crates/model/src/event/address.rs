@@ -87,7 +87,7 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// The network of one address.
-fn host(ip: IpAddr) -> IpNet {
+pub(crate) fn host(ip: IpAddr) -> IpNet {
     match ip {
         IpAddr::V4(ip) => Ipv4Net::from(ip).into(),
         IpAddr::V6(ip) => Ipv6Net::from(ip).into(),

@@ -1,0 +1,314 @@
+//! What the sensor has to do with packets beside reading their records: its classifiers, which others attach, and the maps that they count in.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use atalaya_model::capture::{Body, Capture, Header, Ownerless, PacketOptions};
+use atalaya_model::{
+    Device, Endpoint, EventData, Flow, FlowEvent, Traffic, interface_name, packet_address,
+};
+use libbpf_rs::{MapCore, MapFlags, Object};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::error::{Context, Error};
+use crate::layout::{FlowKey, FlowValue, InterfaceKey, PACKET_COUNTERS, PacketSettings};
+use crate::programs::{Call, PROGRAMS, Program};
+use crate::sensor::{Sensor, u64_of};
+
+/// The maps that only programs on packets use.
+const MAPS: &[&str] = &[
+    "socket_owners",
+    "port_owners",
+    "packet_settings",
+    "packet_counts",
+    "interface_packets",
+    "packet_verdict",
+    "packet_filters",
+    "packet_after",
+    "flows",
+    "told_last",
+];
+
+/// Whether the map is one that only programs on packets use.
+pub(crate) fn is_of_packets(map: &str) -> bool {
+    MAPS.contains(&map)
+}
+
+/// The classifiers, loaded and attached to nothing.
+#[derive(Debug)]
+pub struct Classifiers {
+    /// For what goes out.
+    pub egress: OwnedFd,
+    /// For what comes in.
+    pub ingress: OwnedFd,
+}
+
+/// What the classifiers have seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacketCounts {
+    /// Packets, at each interface that they passed.
+    pub seen: u64,
+    /// Of what rules want, what no process here sends or receives: it is told where one does.
+    pub forwarded: u64,
+    /// Of what was told, what no process is known of.
+    pub unattributed: u64,
+    /// Of what rules want, what another interface of the same way had told.
+    pub repeated: u64,
+}
+
+/// What the classifiers have seen at an interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InterfacePackets {
+    /// The inode number of its network namespace.
+    pub netns: u32,
+    /// Its number in there.
+    pub ifindex: u32,
+    /// Packets that went out.
+    pub egress: u64,
+    /// Packets that came in.
+    pub ingress: u64,
+}
+
+impl Sensor {
+    /// The classifiers; `None` while no rule wants them, or where this kernel refuses them. They are to be asked for again after each
+    /// [`Sensor::apply`].
+    pub fn classifiers(&self) -> Option<Classifiers> {
+        let object = self.packets()?;
+        let program = |name: &str| -> Option<OwnedFd> {
+            let found = object.progs().find(|program| program.name() == name)?;
+            found.as_fd().try_clone_to_owned().ok()
+        };
+        Some(Classifiers {
+            egress: program("classifier_egress")?,
+            ingress: program("classifier_ingress")?,
+        })
+    }
+
+    /// What the classifiers have seen since they were loaded.
+    pub fn packet_counts(&self) -> PacketCounts {
+        let count = |at: u32| self.packet_sum("packet_counts", &at.to_ne_bytes(), 0);
+        debug_assert_eq!(PACKET_COUNTERS, 4);
+        PacketCounts {
+            seen: count(0),
+            forwarded: count(1),
+            unattributed: count(2),
+            repeated: count(3),
+        }
+    }
+
+    /// What the classifiers have seen, by interface.
+    pub fn interface_packets(&self) -> Vec<InterfacePackets> {
+        let Some(map) = self.packet_map("interface_packets") else {
+            return Vec::new();
+        };
+        let mut all = BTreeMap::new();
+        for key in map.keys() {
+            if let Ok(found) = InterfaceKey::read_from_bytes(&key) {
+                let sum = |at| self.packet_sum("interface_packets", &key, at);
+                all.insert((found.netns, found.ifindex), [sum(0), sum(1)]);
+            }
+        }
+        let told = all
+            .into_iter()
+            .map(|((netns, ifindex), n)| InterfacePackets {
+                netns,
+                ifindex,
+                egress: n[0],
+                ingress: n[1],
+            });
+        told.collect()
+    }
+
+    /// Forgets an interface that is gone.
+    pub fn forget_interface(&self, netns: u32, ifindex: u32) {
+        if let Some(map) = self.packet_map("interface_packets") {
+            // Already gone is as good.
+            let _ = map.delete(InterfaceKey { netns, ifindex }.as_bytes());
+        }
+    }
+
+    /// The maps that a program of packet filters needs: where it writes what it found (`packet_verdict`), and through which it jumps on
+    /// (`packet_after`, at 0 for egress and 1 for ingress). `None` while there are no classifiers.
+    pub fn filter_maps(&self) -> Option<(OwnedFd, OwnedFd)> {
+        let fd = |name| self.packet_map(name)?.as_fd().try_clone_to_owned().ok();
+        Some((fd("packet_verdict")?, fd("packet_after")?))
+    }
+
+    /// From here on packets go through these programs, for what goes out and for what comes in; `None`: through none.
+    pub fn set_packet_filters(&self, programs: Option<[BorrowedFd<'_>; 2]>) -> Result<(), Error> {
+        let Some(map) = self.packet_map("packet_filters") else {
+            return match programs {
+                Some(_) => Err(Error::Load("there are no classifiers".into())),
+                None => Ok(()),
+            };
+        };
+        for at in 0..2u32 {
+            match programs.and_then(|programs| programs.get(at as usize).copied()) {
+                Some(program) => map
+                    .update(
+                        &at.to_ne_bytes(),
+                        &program.as_raw_fd().to_ne_bytes(),
+                        MapFlags::ANY,
+                    )
+                    .context(|| "set the filters of packets".into())?,
+                None => {
+                    // There may have been none.
+                    let _ = map.delete(&at.to_ne_bytes());
+                }
+            }
+        }
+        let mut settings = self.packet_settings().unwrap_or_else(no_settings);
+        settings.filters = programs.is_some().into();
+        self.update_packets("packet_settings", &0u32.to_ne_bytes(), settings.as_bytes())
+    }
+
+    /// Tells the classifiers what they are asked, where they are loaded.
+    pub(crate) fn set_packets(&self, options: &PacketOptions) -> Result<(), Error> {
+        let Some(object) = self.packets() else {
+            return Ok(());
+        };
+        let settings = PacketSettings {
+            imds_ipv4: options
+                .imds_ipv4
+                .map_or(0, |address| u32::from_ne_bytes(address.octets())),
+            ownerless: match options.ownerless {
+                Ownerless::All => 0,
+                Ownerless::TcpSyn => 1,
+                Ownerless::None => 2,
+            },
+            ..self.packet_settings().unwrap_or_else(no_settings)
+        };
+        self.update_packets("packet_settings", &0u32.to_ne_bytes(), settings.as_bytes())?;
+        for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
+            let Call::After(map, at) = program.call else {
+                continue;
+            };
+            if let Some(loaded) = object.progs().find(|p| p.name() == program.name) {
+                let fd = loaded.as_fd().as_raw_fd();
+                self.update_packets(map, &at.to_ne_bytes(), &fd.to_ne_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn packet_settings(&self) -> Option<PacketSettings> {
+        let map = self.packet_map("packet_settings")?;
+        let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
+        PacketSettings::read_from_bytes(&value).ok()
+    }
+
+    /// The object that has the classifiers.
+    fn packets(&self) -> Option<&Object> {
+        let has = |programs: &[&Program]| programs.iter().any(|p| p.call == Call::Classifier);
+        let mut more = self.more.iter();
+        more.find(|(_, programs)| has(programs))
+            .map(|(object, _)| object)
+    }
+
+    pub(crate) fn packet_map(&self, name: &str) -> Option<libbpf_rs::Map<'_>> {
+        self.packets()?.maps().find(|map| map.name() == name)
+    }
+
+    fn update_packets(&self, map: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.packet_map(map)
+            .ok_or_else(|| Error::Load(format!("the object has no map '{map}'")))?
+            .update(key, value, MapFlags::ANY)
+            .context(|| format!("update map {map}"))
+    }
+
+    /// The sum over all CPUs of the number at `at` of a map's value.
+    fn packet_sum(&self, map: &str, key: &[u8], at: usize) -> u64 {
+        let map = self.packet_map(map);
+        let values = map.and_then(|map| map.lookup_percpu(key, MapFlags::ANY).ok()?);
+        let numbers = values.iter().flatten();
+        numbers
+            .filter_map(|value| value.get(at * 8..))
+            .map(u64_of)
+            .sum()
+    }
+}
+
+impl Sensor {
+    /// The flows since the last call, as events: one for each interface and process.
+    pub fn take_flows(&self) -> Vec<Capture> {
+        let Some(map) = self.packet_map("flows") else {
+            return Vec::new();
+        };
+        let mut by_owner: BTreeMap<(u32, u32, u32), (FlowValue, Vec<Flow>)> = BTreeMap::new();
+        // What another CPU counts between the look and the removal is not told; it is a packet or two.
+        for key in map.keys() {
+            let Ok(flow) = FlowKey::read_from_bytes(&key) else {
+                continue;
+            };
+            let value = map.lookup(&key, MapFlags::ANY).ok().flatten();
+            // Gone already: thrown out for newer flows.
+            let _ = map.delete(&key);
+            let Some(value) = value.and_then(|value| FlowValue::read_from_bytes(&value).ok())
+            else {
+                continue;
+            };
+            let owner = (flow.netns, flow.ifindex, value.owner.pid);
+            let entry = by_owner.entry(owner).or_insert((value, Vec::new()));
+            entry.1.push(told(&flow, &value));
+        }
+        let time_ns = boot_now_ns();
+        let captures = by_owner
+            .into_iter()
+            .map(|((netns, ifindex, pid), (first, flows))| Capture {
+                header: Header {
+                    time_ns,
+                    pid,
+                    tid: pid,
+                    cgroup_id: first.owner.cgroup_id,
+                    start_low: first.owner.start_low,
+                    netns,
+                    no_task: true,
+                    ..Header::default()
+                },
+                body: Body::Event(Box::new(EventData::NetworkFlowMonitor(FlowEvent {
+                    device: Device {
+                        ifname: interface_name(&first.ifname),
+                        netns,
+                        ifindex,
+                    },
+                    flows,
+                }))),
+            });
+        captures.collect()
+    }
+}
+
+fn told(key: &FlowKey, value: &FlowValue) -> Flow {
+    let end = |bytes, port| Endpoint::new(packet_address(key.l3_protocol, bytes), port);
+    let traffic = |at: usize| Traffic {
+        data_size: value.bytes.get(at).copied().unwrap_or_default(),
+        packet_count: value.packets.get(at).copied().unwrap_or_default(),
+    };
+    Flow {
+        source: end(&key.source, key.source_port),
+        destination: end(&key.destination, key.destination_port),
+        l3_protocol: key.l3_protocol,
+        l4_protocol: key.l4_protocol,
+        egress: traffic(0),
+        ingress: traffic(1),
+    }
+}
+
+fn boot_now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
+fn no_settings() -> PacketSettings {
+    PacketSettings {
+        imds_ipv4: 0,
+        ownerless: 0,
+        filters: 0,
+        ingress: 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "packets_tests.rs"]
+mod tests;

@@ -1,0 +1,342 @@
+//! Real packets in network namespaces of the tests' own.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use atalaya_model::DnsEvent;
+use atalaya_model::capture::{Approvers, CaptureKind};
+use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder};
+
+use super::*;
+use crate::{Interest, Options};
+
+/// A sensor, and a namespace whose loopback its classifiers are attached to; the test's thread is in it.
+struct Network {
+    sensor: Sensor,
+    captures: Receiver<Capture>,
+    _hooks: Vec<TcHook>,
+    seen: Vec<Capture>,
+}
+
+impl Network {
+    /// `None`, and a line that says so, where that is not allowed.
+    fn new(kinds: &[CaptureKind]) -> Option<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: packets: not root");
+            return None;
+        }
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(up.unwrap().success());
+        let mut sensor = match Sensor::open(&Options::default()) {
+            Ok(sensor) => sensor,
+            Err(error) => {
+                eprintln!("SKIPPED: packets: {error}");
+                return None;
+            }
+        };
+        let all = Approvers {
+            all: true,
+            ..Approvers::default()
+        };
+        let interest = Interest {
+            approvers: kinds.iter().map(|kind| (*kind, all.clone())).collect(),
+            ..Interest::default()
+        };
+        assert_eq!(sensor.apply(&interest).unwrap(), BTreeMap::new());
+        let (sender, captures) = channel();
+        sensor
+            .start(Box::new(move |capture| {
+                let _ = sender.send(capture);
+            }))
+            .unwrap();
+        let classifiers = sensor.classifiers().unwrap();
+        let mut hooks = Vec::new();
+        for (program, point) in [
+            (&classifiers.egress, TC_EGRESS),
+            (&classifiers.ingress, TC_INGRESS),
+        ] {
+            let mut hook = TcHookBuilder::new(program.as_fd())
+                .ifindex(1)
+                .handle(1)
+                .priority(10)
+                .hook(point);
+            // There is one for both directions: the second time it is there already.
+            let _ = hook.create();
+            hooks.push(hook.attach().unwrap());
+        }
+        Some(Self {
+            sensor,
+            captures,
+            _hooks: hooks,
+            seen: Vec::new(),
+        })
+    }
+
+    /// The next capture that `wanted` takes; the others are kept.
+    fn next(&mut self, mut wanted: impl FnMut(&Capture) -> bool) -> Capture {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(at) = self.seen.iter().position(&mut wanted) {
+                return self.seen.remove(at);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(capture) = self.captures.recv_timeout(left) else {
+                panic!("it never came; these did: {:#?}", self.seen);
+            };
+            if capture.header.no_task {
+                self.seen.push(capture);
+            }
+        }
+    }
+
+    fn dns(&mut self, name: &str, is_response: bool) -> (Header, DnsEvent) {
+        let found = self.next(|capture| {
+            dns_of(capture).is_some_and(|dns| dns.name == name && dns.is_response == is_response)
+        });
+        (found.header.clone(), dns_of(&found).unwrap().clone())
+    }
+}
+
+fn dns_of(capture: &Capture) -> Option<&DnsEvent> {
+    match &capture.body {
+        Body::Event(event) => match &**event {
+            EventData::Dns(dns) => Some(dns),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Runs a test on a thread of its own, which the namespace goes with.
+fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(test).join().unwrap();
+}
+
+fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
+}
+
+/// The question made an answer with one address.
+fn answer(question: &[u8], address: [u8; 4]) -> Vec<u8> {
+    let mut bytes = question.to_vec();
+    bytes[2] = 0x81;
+    bytes[3] = 0x80;
+    bytes[7] = 1;
+    bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+    bytes.extend(address);
+    bytes
+}
+
+/// Asks over UDP and is answered; both sockets are this process's.
+fn ask(server: &str, client: &str, name: &str) {
+    let server = UdpSocket::bind(server).unwrap();
+    let client = UdpSocket::bind(client).unwrap();
+    client
+        .send_to(&question(7, name), server.local_addr().unwrap())
+        .unwrap();
+    let mut bytes = [0; 512];
+    let (length, from) = server.recv_from(&mut bytes).unwrap();
+    server
+        .send_to(&answer(&bytes[..length], [192, 0, 2, 55]), from)
+        .unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    client.recv_from(&mut bytes).unwrap();
+}
+
+#[test]
+fn questions_and_answers_over_udp_are_their_process_s() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Dns]) else {
+            return;
+        };
+        for (server, client, name) in [
+            ("127.0.0.53:53", "127.0.0.1:0", "four.example.com"),
+            ("[::1]:53", "[::1]:0", "six.example.com"),
+        ] {
+            ask(server, client, name);
+            let (header, asked) = network.dns(name, false);
+            assert_eq!(header.pid, std::process::id());
+            assert_ne!(header.cgroup_id, 0);
+            assert_eq!((asked.id, asked.question_type, asked.count), (7, 1, 1));
+            let packet = &asked.packet;
+            assert_eq!(packet.device.ifname, "lo");
+            assert_eq!(packet.device.netns, header.netns);
+            assert_eq!((packet.destination.port, packet.direction), (53, 1));
+            assert_eq!(packet.l4_protocol, 17);
+            let server: SocketAddr = server.parse().unwrap();
+            assert_eq!(packet.destination.ip.unwrap().addr(), server.ip());
+            let (header, answered) = network.dns(name, true);
+            assert_eq!(header.pid, std::process::id());
+            assert_eq!(answered.packet.direction, 2);
+            assert_eq!(answered.packet.source.port, 53);
+            let ips: Vec<IpAddr> = answered.ips.iter().map(|ip| ip.addr()).collect();
+            assert_eq!(ips, ["192.0.2.55".parse::<IpAddr>().unwrap()]);
+        }
+        // Each once: not the arrival of a question, nor the departure of an answer.
+        std::thread::sleep(Duration::from_millis(200));
+        let rest: Vec<Capture> = network.captures.try_iter().collect();
+        assert!(
+            !rest.iter().any(|capture| dns_of(capture).is_some()),
+            "{rest:#?}"
+        );
+        let counts = network.sensor.packet_counts();
+        assert!(counts.seen >= 8, "{counts:?}");
+        assert_eq!(counts.unattributed, 0);
+        let interfaces = network.sensor.interface_packets();
+        assert_eq!(interfaces.len(), 1, "{interfaces:?}");
+        assert!(interfaces[0].egress >= 4 && interfaces[0].ingress >= 4);
+    });
+}
+
+#[test]
+fn questions_over_tcp() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Dns]) else {
+            return;
+        };
+        let listener = TcpListener::bind("127.0.0.2:53").unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 512];
+            let length = stream.read(&mut bytes).unwrap();
+            let mut reply = answer(&bytes[2..length], [192, 0, 2, 66]);
+            let size = (reply.len() as u16).to_be_bytes();
+            reply.splice(0..0, size);
+            stream.write_all(&reply).unwrap();
+            let _ = stream.read(&mut bytes);
+        });
+        let mut client = TcpStream::connect("127.0.0.2:53").unwrap();
+        let message = question(9, "tcp.example.com");
+        let mut segment = (message.len() as u16).to_be_bytes().to_vec();
+        segment.extend(message);
+        client.write_all(&segment).unwrap();
+        let mut bytes = [0; 512];
+        assert!(client.read(&mut bytes).unwrap() > 0);
+        drop(client);
+        server.join().unwrap();
+        let (header, asked) = network.dns("tcp.example.com", false);
+        assert_eq!(header.pid, std::process::id());
+        assert_eq!((asked.id, asked.packet.l4_protocol), (9, 6));
+        let (header, answered) = network.dns("tcp.example.com", true);
+        assert_eq!(header.pid, std::process::id());
+        assert_eq!(answered.ips.len(), 1);
+    });
+}
+
+#[test]
+fn what_is_no_message_is_an_event_of_its_own() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::FailedDns]) else {
+            return;
+        };
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client
+            .send_to(b"not a message at all", "127.0.0.9:53")
+            .unwrap();
+        let found = network.next(|capture| {
+            matches!(&capture.body, Body::Event(event) if matches!(**event, EventData::FailedDns(_)))
+        });
+        assert_eq!(found.header.pid, std::process::id());
+    });
+}
+
+/// The process has ended before anybody looks.
+#[test]
+fn a_process_that_has_ended_is_still_found() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Dns]) else {
+            return;
+        };
+        let script = "import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.sendto(bytes.fromhex(sys.argv[1]),('127.0.0.4',53))\n";
+        let hex: String = question(3, "gone.example.com")
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let Ok(mut child) = Command::new("python3").args(["-c", script, &hex]).spawn() else {
+            return eprintln!("SKIPPED: packets: no python3");
+        };
+        let pid = child.id();
+        child.wait().unwrap();
+        let (header, _) = network.dns("gone.example.com", false);
+        assert_eq!(header.pid, pid);
+        assert_ne!(header.start_low, 0);
+    });
+}
+
+#[test]
+fn flows_are_counted_from_this_end() {
+    in_namespace(|| {
+        let Some(network) = Network::new(&[CaptureKind::NetworkFlowMonitor]) else {
+            return;
+        };
+        let listener = TcpListener::bind("127.0.0.7:7777").unwrap();
+        let mut client = TcpStream::connect("127.0.0.7:7777").unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.write_all(&[1; 100_000]).unwrap();
+        let mut bytes = vec![0; 100_000];
+        server.read_exact(&mut bytes).unwrap();
+        let captures = network.sensor.take_flows();
+        let flows: Vec<_> = captures
+            .iter()
+            .filter_map(|capture| match &capture.body {
+                Body::Event(event) => match &**event {
+                    EventData::NetworkFlowMonitor(flows) => Some((capture.header.pid, flows)),
+                    _ => None,
+                },
+                _ => None,
+            })
+            .collect();
+        let own = flows.iter().find(|(pid, _)| *pid == std::process::id());
+        let (_, event) = own.unwrap_or_else(|| panic!("{captures:#?}"));
+        assert_eq!(event.device.ifname, "lo");
+        let flow = event
+            .flows
+            .iter()
+            .find(|flow| flow.destination.port == 7777)
+            .unwrap();
+        assert!(flow.egress.data_size > 100_000, "{flow:?}");
+        assert!(flow.ingress.packet_count > 0, "{flow:?}");
+        assert_eq!(flow.l4_protocol, 6);
+        assert!(network.sensor.take_flows().len() <= 1);
+    });
+}
+
+#[test]
+fn nothing_is_loaded_that_no_rule_wants() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Dns]) else {
+            return;
+        };
+        network.sensor.apply(&Interest::default()).unwrap();
+        assert!(network.sensor.classifiers().is_none());
+        assert_eq!(network.sensor.packet_counts(), PacketCounts::default());
+        let off = Interest {
+            packets: PacketOptions {
+                enabled: false,
+                ..PacketOptions::default()
+            },
+            approvers: [(CaptureKind::Dns, Approvers::default())].into(),
+            ..Interest::default()
+        };
+        let unavailable = network.sensor.apply(&off).unwrap();
+        assert!(unavailable[&CaptureKind::Dns].contains("network.enabled"));
+        assert!(network.sensor.classifiers().is_none());
+    });
+}
