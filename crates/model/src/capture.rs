@@ -446,6 +446,8 @@ pub struct FileCall {
 pub struct PacketOptions {
     /// Look at packets at all.
     pub enabled: bool,
+    /// Count flows.
+    pub flows: bool,
     /// The address of the cloud's metadata service; `None`: there are no events of it.
     pub imds_ipv4: Option<std::net::Ipv4Addr>,
     /// Which of the packets that pass a rule's filter and are nobody's here are told.
@@ -468,6 +470,7 @@ impl Default for PacketOptions {
     fn default() -> Self {
         Self {
             enabled: true,
+            flows: true,
             imds_ipv4: Some(std::net::Ipv4Addr::new(169, 254, 169, 254)),
             ownerless: Ownerless::default(),
         }

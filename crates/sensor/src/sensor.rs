@@ -220,9 +220,15 @@ impl Sensor {
 
         let mut approvers = interest.approvers.clone();
         let mut lacking = BTreeMap::new();
+        let packets = interest.packets;
         let off = |kind: CaptureKind| {
-            (kind.is_of_packets() && !interest.packets.enabled)
-                .then_some("packets are not looked at: network.enabled is false")
+            if kind.is_of_packets() && !packets.enabled {
+                Some("packets are not looked at: network.enabled is false")
+            } else if kind == CaptureKind::NetworkFlowMonitor && !packets.flows {
+                Some("flows are not counted: network.flow_monitor.enabled is false")
+            } else {
+                None
+            }
         };
         // What is no message of DNS is sent as one that is.
         if let Some(failed) = approvers.get(&CaptureKind::FailedDns).cloned() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use atalaya_api::{Account, RunLock, Server, ServerOptions};
 use atalaya_config::Config;
-use atalaya_engine::{Engine, EngineOptions, Output, SelfTestOptions};
+use atalaya_engine::{Engine, EngineOptions, HostnameOptions, Output, SelfTestOptions};
+use atalaya_model::capture::{Ownerless, PacketOptions};
 use atalaya_model::json::Scrubber;
 use atalaya_policy::HostFacts;
 use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
@@ -35,6 +36,8 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
         })
         .transpose()?;
     let spool = open_spool(config)?;
+    let private = [&config.private_ip_ranges, &config.extra_private_ip_ranges];
+    atalaya_model::set_private_networks(private.map(|networks| networks.get()).concat());
     let sensor = SensorSource::open(config).context("cannot start the sensor")?;
     let options = engine_options(config, spool.clone(), output);
     let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
@@ -134,6 +137,19 @@ fn hash_options(config: &Config) -> Option<HashOptions> {
     })
 }
 
+fn packet_options(config: &Config) -> PacketOptions {
+    PacketOptions {
+        enabled: true,
+        flows: config.flow_monitor_enabled,
+        imds_ipv4: Some(config.imds_ipv4),
+        ownerless: match config.raw_packet_filter {
+            atalaya_config::Ownerless::All => Ownerless::All,
+            atalaya_config::Ownerless::TcpSyn => Ownerless::TcpSyn,
+            atalaya_config::Ownerless::None => Ownerless::None,
+        },
+    }
+}
+
 fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> EngineOptions {
     let uname = rustix::system::uname();
     let hostname = match config.hostname.as_str() {
@@ -179,6 +195,13 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
             timeout: config.self_test_timeout.get(),
             period: config.self_test_period.get(),
             ..SelfTestOptions::default()
+        },
+        packets: packet_options(config),
+        flow_period: config.flow_monitor_period.get(),
+        hostnames: HostnameOptions {
+            enabled: config.dns_resolution_enabled,
+            addresses: usize::try_from(config.dns_resolution_cache_size).unwrap_or(usize::MAX),
+            aliases: usize::try_from(config.dns_resolution_cname_max_depth).unwrap_or(usize::MAX),
         },
         tree: TreeOptions {
             max_processes: usize::try_from(config.pid_cache_size).unwrap_or(usize::MAX).max(64),

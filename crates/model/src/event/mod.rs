@@ -30,6 +30,7 @@ use crate::json::Details;
 use crate::process::{Process, Target};
 use crate::record::{EventBody, EventRecord, Mirror};
 
+pub use address::set_private_networks;
 pub use attributes::{ChdirEvent, XattrEvent};
 pub use credentials::{CapabilitiesEvent, CapsetEvent, PrctlEvent, SetgidEvent, SetuidEvent};
 pub use file::{
