@@ -33,14 +33,30 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A namespace could not be opened or entered.
+    #[error("network namespace, {what}: {source}")]
+    Namespace {
+        /// Which, or what was to be done.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Another queueing discipline is where clsact would have to be.
+    #[error("its queueing discipline is `{kind}`, which has no egress; only clsact has both sides")]
+    Occupied {
+        /// The kind of the other.
+        kind: String,
+    },
 }
 
 impl Error {
     /// The kernel's error, where it gave one.
     pub fn io(&self) -> Option<&io::Error> {
         match self {
-            Self::Netlink { source, .. } | Self::Bpf { source, .. } => Some(source),
-            Self::Unsteady { .. } | Self::Malformed { .. } => None,
+            Self::Netlink { source, .. }
+            | Self::Bpf { source, .. }
+            | Self::Namespace { source, .. } => Some(source),
+            Self::Unsteady { .. } | Self::Malformed { .. } | Self::Occupied { .. } => None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! `clsact` qdisc, by priority. A tcx program that returns `TCX_NEXT`, and a filter that returns `TC_ACT_UNSPEC` (both -1), pass the packet
 //! on to the next one; any other verdict is the last word, and nobody behind sees the packet.
 
+pub mod filter;
+pub mod link;
 mod listing;
 
 use std::fmt;
