@@ -33,6 +33,8 @@ fn main() {
         ("layout", "layout", None),
         ("tasks", "tasks", None),
         ("tasks_legacy", "tasks", Some("-DLEGACY")),
+        ("sockets", "sockets", None),
+        ("sockets_legacy", "sockets", Some("-DLEGACY")),
     ] {
         let headers = out.display().to_string();
         let out = out.join(format!("{object}.bpf.o"));

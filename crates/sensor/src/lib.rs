@@ -25,6 +25,7 @@ mod perf;
 mod programs;
 mod reader;
 mod sensor;
+mod sockets;
 pub mod syscalls;
 mod tasks;
 mod tier;

@@ -14,6 +14,7 @@ use crate::error::{Context, Error};
 use crate::layout::{FlowKey, FlowValue, InterfaceKey, PACKET_COUNTERS, PacketSettings};
 use crate::programs::{Call, PROGRAMS, Program};
 use crate::sensor::{Sensor, u64_of};
+use crate::sockets;
 
 /// The maps that only programs on packets use.
 const MAPS: &[&str] = &[
@@ -189,6 +190,23 @@ impl Sensor {
             }
         }
         Ok(())
+    }
+
+    /// Looks for the owners of the sockets that were there before the hooks, once the hooks are there.
+    pub(crate) fn find_sockets(&mut self) {
+        let Some(object) = self.packets() else {
+            self.sockets_found = false;
+            return;
+        };
+        if self.sockets_found {
+            return;
+        }
+        if let Err(error) = sockets::scan(object) {
+            tracing::warn!(
+                "packets of sockets that are open already may be told without their process: {error}"
+            );
+        }
+        self.sockets_found = true;
     }
 
     fn packet_settings(&self) -> Option<PacketSettings> {

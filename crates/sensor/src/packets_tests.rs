@@ -35,6 +35,11 @@ impl Network {
             .args(["link", "set", "lo", "up"])
             .status();
         assert!(up.unwrap().success());
+        Self::here(kinds)
+    }
+
+    /// In the namespace that the thread is in already.
+    fn here(kinds: &[CaptureKind]) -> Option<Self> {
         let mut sensor = match Sensor::open(&Options::default()) {
             Ok(sensor) => sensor,
             Err(error) => {
@@ -57,21 +62,7 @@ impl Network {
                 let _ = sender.send(capture);
             }))
             .unwrap();
-        let classifiers = sensor.classifiers().unwrap();
-        let mut hooks = Vec::new();
-        for (program, point) in [
-            (&classifiers.egress, TC_EGRESS),
-            (&classifiers.ingress, TC_INGRESS),
-        ] {
-            let mut hook = TcHookBuilder::new(program.as_fd())
-                .ifindex(1)
-                .handle(1)
-                .priority(10)
-                .hook(point);
-            // There is one for both directions: the second time it is there already.
-            let _ = hook.create();
-            hooks.push(hook.attach().unwrap());
-        }
+        let hooks = attach(&sensor.classifiers().unwrap(), 1);
         Some(Self {
             sensor,
             captures,
@@ -102,6 +93,72 @@ impl Network {
             dns_of(capture).is_some_and(|dns| dns.name == name && dns.is_response == is_response)
         });
         (found.header.clone(), dns_of(&found).unwrap().clone())
+    }
+}
+
+/// Attaches the classifiers to an interface of the thread's namespace.
+fn attach(classifiers: &Classifiers, ifindex: i32) -> Vec<TcHook> {
+    let both = [
+        (&classifiers.egress, TC_EGRESS),
+        (&classifiers.ingress, TC_INGRESS),
+    ];
+    let hooks = both.map(|(program, point)| {
+        let mut hook = TcHookBuilder::new(program.as_fd())
+            .ifindex(ifindex)
+            .handle(1)
+            .priority(10)
+            .hook(point);
+        // There is one for both directions: the second time it is there already.
+        let _ = hook.create();
+        hook.attach().unwrap()
+    });
+    hooks.into()
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(status.unwrap().success(), "ip {arguments}");
+}
+
+/// A namespace with a thread in it that does what it is told.
+struct Place {
+    tell: std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>,
+    path: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (tell, told) = channel::<Box<dyn FnOnce() + Send>>();
+        std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            told.into_iter().for_each(|work| work());
+        });
+        let mut place = Self {
+            tell,
+            path: String::new(),
+        };
+        place.path = place.run(|| {
+            ip("link set lo up");
+            let (pid, tid) = (std::process::id(), nix::unistd::gettid());
+            format!("/proc/{pid}/task/{tid}/ns/net")
+        });
+        place
+    }
+
+    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, result) = channel();
+        let work = move || drop(sender.send(work()));
+        self.tell.send(Box::new(work)).unwrap();
+        result.recv().unwrap()
+    }
+
+    /// Attaches to an interface, for as long as the namespace is there.
+    fn attach(&self, sensor: &Sensor, interface: &'static str) {
+        let classifiers = sensor.classifiers().unwrap();
+        self.run(move || {
+            let index = nix::net::if_::if_nametoindex(interface).unwrap();
+            attach(&classifiers, i32::try_from(index).unwrap());
+        });
     }
 }
 
@@ -254,6 +311,128 @@ fn what_is_no_message_is_an_event_of_its_own() {
             matches!(&capture.body, Body::Event(event) if matches!(**event, EventData::FailedDns(_)))
         });
         assert_eq!(found.header.pid, std::process::id());
+    });
+}
+
+/// A container behind a router, as a pod behind its host: whoever forwards the packet sees it, too, and it is told once, where it is sent.
+#[test]
+fn what_is_forwarded_is_told_where_it_is_sent() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Dns]) else {
+            return;
+        };
+        let (pod, host, server) = (Place::new(), Place::new(), Place::new());
+        let (pod_path, server_path) = (pod.path.clone(), server.path.clone());
+        host.run(move || {
+            ip(&format!(
+                "link add podside type veth peer name eth0 netns {pod_path}"
+            ));
+            ip(&format!(
+                "link add out type veth peer name eth0 netns {server_path}"
+            ));
+            ip("addr add 10.1.0.1/24 dev podside");
+            ip("addr add 10.2.0.1/24 dev out");
+            ip("link set podside up");
+            ip("link set out up");
+            // The namespace's own.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        });
+        for (place, own, gateway) in [
+            (&pod, "10.1.0.2", "10.1.0.1"),
+            (&server, "10.2.0.2", "10.2.0.1"),
+        ] {
+            place.run(move || {
+                ip(&format!("addr add {own}/24 dev eth0"));
+                ip("link set eth0 up");
+                ip(&format!("route add default via {gateway}"));
+            });
+        }
+        for (place, interface) in [
+            (&pod, "eth0"),
+            (&host, "podside"),
+            (&host, "out"),
+            (&server, "eth0"),
+        ] {
+            place.attach(&network.sensor, interface);
+        }
+        let listener = server.run(|| UdpSocket::bind("10.2.0.2:53").unwrap());
+        let client = pod.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        for socket in [&listener, &client] {
+            socket
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+        }
+        client
+            .send_to(&question(7, "pod.example.com"), "10.2.0.2:53")
+            .unwrap();
+        let mut bytes = [0; 512];
+        let (length, from) = listener.recv_from(&mut bytes).unwrap();
+        listener
+            .send_to(&answer(&bytes[..length], [192, 0, 2, 55]), from)
+            .unwrap();
+        client.recv_from(&mut bytes).unwrap();
+        let netns = pod.run(|| {
+            let link = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+            let text = link.to_string_lossy().into_owned();
+            text.trim_matches(|c: char| !c.is_ascii_digit())
+                .parse::<u32>()
+                .unwrap()
+        });
+        for is_response in [false, true] {
+            let (header, event) = network.dns("pod.example.com", is_response);
+            assert_eq!(header.pid, std::process::id());
+            assert_eq!((header.netns, event.packet.device.netns), (netns, netns));
+            assert_eq!(event.packet.device.ifname, "eth0");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let rest: Vec<Capture> = network.captures.try_iter().chain(network.seen).collect();
+        assert!(
+            !rest.iter().any(|capture| dns_of(capture).is_some()),
+            "{rest:#?}"
+        );
+        // Into the host and out of it, both ways; of those, what comes in from the pod and goes out again.
+        let counts = network.sensor.packet_counts();
+        assert!(counts.forwarded >= 2, "{counts:?}");
+    });
+}
+
+/// Sockets that were there before the sensor: one that was bound, one that was connected, one that nobody has used.
+#[test]
+fn sockets_from_before_are_their_process_s() {
+    in_namespace(|| {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("SKIPPED: packets: not root");
+        }
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let up = Command::new("ip")
+            .args(["link", "set", "lo", "up"])
+            .status();
+        assert!(up.unwrap().success());
+        let listener = TcpListener::bind("127.0.0.5:53").unwrap();
+        let mut client = TcpStream::connect("127.0.0.5:53").unwrap();
+        let (mut served, _) = listener.accept().unwrap();
+        let bound = UdpSocket::bind("127.0.0.1:0").unwrap();
+        bound.connect("127.0.0.5:53").unwrap();
+        let Some(mut network) = Network::here(&[CaptureKind::Dns]) else {
+            return;
+        };
+        bound.send(&question(1, "bound.example.com")).unwrap();
+        let message = question(9, "tcp.example.com");
+        let mut segment = (message.len() as u16).to_be_bytes().to_vec();
+        segment.extend(&message);
+        client.write_all(&segment).unwrap();
+        let mut reply = answer(&message, [192, 0, 2, 66]);
+        let size = (reply.len() as u16).to_be_bytes();
+        reply.splice(0..0, size);
+        served.write_all(&reply).unwrap();
+        for (name, is_response) in [
+            ("bound.example.com", false),
+            ("tcp.example.com", false),
+            ("tcp.example.com", true),
+        ] {
+            let (header, _) = network.dns(name, is_response);
+            assert_eq!(header.pid, std::process::id(), "{name} {is_response}");
+        }
     });
 }
 

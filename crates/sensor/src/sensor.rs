@@ -138,6 +138,8 @@ pub struct Sensor {
     stats: Arc<ReaderStats>,
     ring_bytes: [u32; 2],
     seen_losses: FxHashMap<(u64, u32), u64>,
+    /// The owners of the sockets that there were before were looked for, since there are classifiers.
+    pub(crate) sockets_found: bool,
 }
 
 impl fmt::Debug for Sensor {
@@ -204,6 +206,7 @@ impl Sensor {
             stats,
             ring_bytes,
             seen_losses: FxHashMap::default(),
+            sockets_found: false,
         })
     }
 
@@ -283,6 +286,7 @@ impl Sensor {
         let mut unavailable = self.attach(&approvers)?;
         unavailable.extend(lacking);
         self.set_packets(&interest.packets)?;
+        self.find_sockets();
 
         let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
             .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));
