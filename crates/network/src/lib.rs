@@ -11,6 +11,7 @@
 //! A network namespace is a property of the calling thread: what lists or changes interfaces works on the namespace that the thread is in.
 
 pub mod bpf;
+pub mod doctor;
 mod error;
 pub mod interface;
 pub mod manager;

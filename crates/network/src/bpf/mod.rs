@@ -1,9 +1,10 @@
-//! The few bpf(2) calls that listing needs: which programs tcx has, and what the kernel knows of a program.
+//! The few bpf(2) calls that listing and reading programs need: which programs tcx has, what the kernel knows of a program, what it
+//! consists of, and the contents of maps that it refers to.
 
 mod sys;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::Error;
 use crate::tc::Direction;
@@ -29,6 +30,17 @@ pub struct ProgramInfo {
     pub run_time: u64,
 }
 
+/// What a program consists of.
+#[derive(Debug, Clone, Default)]
+pub struct Code {
+    /// Its translated instructions, eight bytes each.
+    pub instructions: Vec<u8>,
+    /// The maps that it uses.
+    pub maps: Vec<u32>,
+    /// The first instruction of each function, as far as the kernel knows (it has that from BTF).
+    pub functions: Vec<usize>,
+}
+
 /// A loaded program, held open so that its number stays its own.
 #[derive(Debug)]
 pub struct Program {
@@ -50,12 +62,106 @@ impl Program {
     pub fn info(&self) -> Result<ProgramInfo, Error> {
         info(self.fd.as_fd())
     }
+
+    /// What it consists of.
+    pub fn code(&self) -> Result<Code, Error> {
+        let code = sys::program_code(self.fd.as_fd()).map_err(|source| Error::Bpf {
+            what: "reading a program's instructions".into(),
+            source,
+        })?;
+        let first = |record: &[u8]| Some(u32::from_ne_bytes(*record.first_chunk()?) as usize);
+        let functions = code
+            .functions
+            .chunks_exact(code.function_size.max(4))
+            .filter_map(first)
+            .collect();
+        Ok(Code {
+            instructions: code.instructions,
+            maps: code.maps,
+            functions,
+        })
+    }
 }
 
 impl AsFd for Program {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// A map, held open.
+#[derive(Debug)]
+pub struct Map {
+    fd: OwnedFd,
+    info: libbpf_sys::bpf_map_info,
+}
+
+impl Map {
+    /// Opens a map by its number. Needs CAP_SYS_ADMIN.
+    pub fn open(id: u32) -> Result<Self, Error> {
+        let open = || {
+            let fd = sys::map_by_id(id)?;
+            let info = sys::map_info(fd.as_fd())?;
+            Ok(Self { fd, info })
+        };
+        open().map_err(|source| Error::Bpf {
+            what: format!("opening map {id}"),
+            source,
+        })
+    }
+
+    /// What an array of one element holds, if nobody can change it any more: it is read-only to programs, and frozen for all others.
+    pub fn constant(&self) -> Option<Vec<u8>> {
+        const ARRAY: u32 = libbpf_sys::BPF_MAP_TYPE_ARRAY;
+        let info = &self.info;
+        let constant = (info.type_, info.max_entries) == (ARRAY, 1)
+            && info.map_flags & libbpf_sys::BPF_F_RDONLY_PROG != 0
+            && self.frozen();
+        constant
+            .then(|| sys::map_lookup(self.fd.as_fd(), 0, info.value_size as usize).ok())
+            .flatten()
+    }
+
+    /// Whether no system call can change it; only `/proc` tells.
+    fn frozen(&self) -> bool {
+        let path = format!("/proc/self/fdinfo/{}", self.fd.as_raw_fd());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .any(|line| line.split_whitespace().eq(["frozen:", "1"]))
+    }
+
+    /// The programs in an array of programs; None of other maps.
+    pub fn programs(&self) -> Option<Vec<u32>> {
+        if self.info.type_ != libbpf_sys::BPF_MAP_TYPE_PROG_ARRAY {
+            return None;
+        }
+        let id = |index| {
+            let value = sys::map_lookup(self.fd.as_fd(), index, size_of::<u32>()).ok()?;
+            Some(u32::from_ne_bytes(*value.first_chunk()?))
+        };
+        Some((0..self.info.max_entries).filter_map(id).collect())
+    }
+}
+
+/// The programs that have a part replaced by an extension (`freplace`).
+pub fn extended_programs() -> Result<Vec<u32>, Error> {
+    let failed = |source| Error::Bpf {
+        what: "listing links".into(),
+        source,
+    };
+    let (mut id, mut extended) = (0, Vec::new());
+    while let Some(next) = sys::next_link(id).map_err(failed)? {
+        id = next;
+        // A link may go meanwhile.
+        let Ok(Some((program, target))) = sys::tracing_link(id) else {
+            continue;
+        };
+        let kind = Program::open(program).and_then(|program| program.info());
+        if kind.is_ok_and(|info| info.kind == libbpf_sys::BPF_PROG_TYPE_EXT) {
+            extended.push(target);
+        }
+    }
+    Ok(extended)
 }
 
 /// What the kernel knows of a program that is open.

@@ -9,7 +9,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::Command;
 
 use atalaya_network::tc::Direction;
@@ -158,4 +158,123 @@ pub fn attach_clsact(
             0
         );
     }
+}
+
+/// Loads a classifier, and says what the verifier said against it.
+pub fn load_logged(program: &[u64]) -> Result<OwnedFd, String> {
+    let mut log = vec![0u8; 1 << 20];
+    let mut options = libbpf_sys::bpf_prog_load_opts {
+        sz: size_of::<libbpf_sys::bpf_prog_load_opts>() as _,
+        log_level: 1,
+        log_size: log.len() as u32,
+        log_buf: log.as_mut_ptr().cast(),
+        ..Default::default()
+    };
+    // SAFETY: the pointers are to live data of the lengths given.
+    let fd = unsafe {
+        libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+            c"random".as_ptr(),
+            c"GPL".as_ptr(),
+            program.as_ptr().cast(),
+            program.len() as _,
+            &raw mut options,
+        )
+    };
+    owned(fd).map_err(|error| {
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(0);
+        format!(
+            "{error}: {}",
+            String::from_utf8_lossy(&log[end.saturating_sub(800)..end])
+        )
+    })
+}
+
+/// An array of one element, with its contents; frozen and read-only, or not.
+pub fn array(contents: &[u8], constant: bool) -> OwnedFd {
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as _,
+        map_flags: if constant {
+            libbpf_sys::BPF_F_RDONLY_PROG
+        } else {
+            0
+        },
+        ..Default::default()
+    };
+    // SAFETY: the pointers are to live data of the lengths given.
+    unsafe {
+        let map = owned(libbpf_sys::bpf_map_create(
+            libbpf_sys::BPF_MAP_TYPE_ARRAY,
+            c"contents".as_ptr(),
+            4,
+            contents.len() as u32,
+            1,
+            &raw const options,
+        ))
+        .unwrap();
+        let key = 0u32;
+        let updated = libbpf_sys::bpf_map_update_elem(
+            map.as_raw_fd(),
+            (&raw const key).cast(),
+            contents.as_ptr().cast(),
+            0,
+        );
+        assert_eq!(updated, 0);
+        if constant {
+            assert_eq!(libbpf_sys::bpf_map_freeze(map.as_raw_fd()), 0);
+        }
+        map
+    }
+}
+
+/// An array of programs with these.
+pub fn program_array(programs: &[BorrowedFd<'_>]) -> OwnedFd {
+    // SAFETY: the pointers are to live data of the lengths given.
+    unsafe {
+        let map = owned(libbpf_sys::bpf_map_create(
+            libbpf_sys::BPF_MAP_TYPE_PROG_ARRAY,
+            c"calls".as_ptr(),
+            4,
+            4,
+            8,
+            std::ptr::null(),
+        ))
+        .unwrap();
+        for (key, program) in programs.iter().enumerate() {
+            let (key, value) = (key as u32, program.as_raw_fd());
+            let updated = libbpf_sys::bpf_map_update_elem(
+                map.as_raw_fd(),
+                (&raw const key).cast(),
+                (&raw const value).cast(),
+                0,
+            );
+            assert_eq!(updated, 0);
+        }
+        map
+    }
+}
+
+/// Runs a classifier on a packet with a mark; gives what it returned.
+pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], mark: u32) -> u32 {
+    let mut context = [0u32; 48];
+    context[2] = mark;
+    let mut options = libbpf_sys::bpf_test_run_opts {
+        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as _,
+        data_in: packet.as_ptr().cast(),
+        data_size_in: packet.len() as u32,
+        ctx_in: context.as_ptr().cast(),
+        ctx_size_in: size_of_val(&context) as u32,
+        repeat: 1,
+        ..Default::default()
+    };
+    // SAFETY: the pointers are to live data of the lengths given.
+    let result =
+        unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    assert_eq!(result, 0, "{}", io::Error::from_raw_os_error(-result));
+    options.retval
+}
+
+/// The number of a loaded program.
+pub fn id(program: &impl AsFd) -> u32 {
+    atalaya_network::bpf::info(program.as_fd()).unwrap().id
 }
