@@ -164,6 +164,27 @@ pub fn extended_programs() -> Result<Vec<u32>, Error> {
     Ok(extended)
 }
 
+/// The program that is pinned at a path, itself or by its link; None of maps, and of what cannot be opened.
+pub fn pinned_program(path: &std::path::Path) -> Option<u32> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    program_behind(sys::pinned(&path).ok()?.as_fd())
+}
+
+/// The program that a descriptor of a program or link is of: `/proc` tells both alike.
+fn program_behind(fd: BorrowedFd<'_>) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
+    program_in(&std::fs::read_to_string(path).ok()?)
+}
+
+/// The program that a text of `/proc/PID/fdinfo` tells of.
+pub(crate) fn program_in(fdinfo: &str) -> Option<u32> {
+    let line = fdinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("prog_id:"))?;
+    line.trim().parse().ok()
+}
+
 /// What the kernel knows of a program that is open.
 pub fn info(program: BorrowedFd<'_>) -> Result<ProgramInfo, Error> {
     let info = sys::program_info(program).map_err(|source| Error::Bpf {

@@ -177,3 +177,11 @@ pub(super) fn tracing_link(id: u32) -> io::Result<Option<(u32, u32)>> {
     let target = unsafe { info.__bindgen_anon_1.tracing.target_obj_id };
     Ok(Some((info.prog_id, target)))
 }
+
+/// `BPF_OBJ_GET`: what is pinned at a path.
+pub(super) fn pinned(path: &std::ffi::CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the path ends with a zero byte and lives until the call is over.
+    let fd = answer(unsafe { libbpf_sys::bpf_obj_get(path.as_ptr()) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
