@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
                     verdict: 3,
                     programs: 4,
                 };
-                router(&[(&filter, verdict)], link, 1, maps).expect("one filter always fits");
+                router(&[(&filter, verdict)], link, maps).expect("one filter always fits");
             }
         }
     }

@@ -90,8 +90,6 @@ const FOREIGN: &[&str] = &[
     "runtime_security_config.network.ingress",
     "runtime_security_config.network.lazy_interface_prefixes",
     "runtime_security_config.network.raw_classifier_handle",
-    "runtime_security_config.network.raw_packet.enabled",
-    "runtime_security_config.network.raw_packet.limiter_rate",
     "runtime_security_config.network_monitoring",
     "runtime_security_config.network_process",
     "runtime_security_config.on_demand",

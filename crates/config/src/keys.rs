@@ -190,6 +190,12 @@ keys! {
     /// Accepted, without effect: whose a flow is, is found in one way on all kernels.
     "event_monitoring_config.network.flow_monitor.sk_storage.enabled" or "runtime_security_config.network.flow_monitor.sk_storage.enabled" => flow_monitor_sk_storage: bool = false, "", PROBE;
 
+    /// Run the packet filters of rules (`packet.filter`) and of `network_filter` actions. Without, neither does anything.
+    "event_monitoring_config.network.raw_packet.enabled" or "runtime_security_config.network.raw_packet.enabled" => raw_packet_enabled: bool = true, "", PROBE;
+
+    /// How many packets that pass a rule's filter are told in a second, of each filter and process; 0 for all. Actions are carried out on all.
+    "event_monitoring_config.network.raw_packet.limiter_rate" or "runtime_security_config.network.raw_packet.limiter_rate" => raw_packet_limiter_rate: u64 = 10, "packets", PROBE;
+
     /// Which packets are told of those that pass a rule's filter (`packet.filter`) and that no process is known of.
     "event_monitoring_config.network.raw_packet.filter" or "runtime_security_config.network.raw_packet.filter" => raw_packet_filter: Ownerless = Ownerless::TcpSyn, "", PROBE;
 

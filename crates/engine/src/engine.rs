@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use atalaya_model::capture::{CaptureKind, Loss};
+use atalaya_model::capture::{CaptureKind, Loss, PacketFilters};
 use atalaya_model::json::{
     AgentContext, BrokenLineage, BrokenProcess, CustomEvent, Heartbeat, LostEvents, LostIn,
 };
@@ -22,6 +22,7 @@ use crate::emit::{Emitter, epoch_now_ns};
 use crate::hashing::{self, Hashing, Names};
 use crate::holders::key_of;
 use crate::options::EngineOptions;
+use crate::packets::Orders;
 use crate::pulse::{self, Pulse};
 use crate::queue::Queues;
 use crate::report;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) pulse: Pulse,
     pub(crate) self_test: SelfTest,
     pub(crate) hashing: Arc<Hashing>,
+    /// What `network_filter` actions have dropped.
+    pub(crate) orders: Orders,
     /// Held by the event loop for a batch at a time, and by whoever dumps it.
     tree: Mutex<ProcessTree>,
     variables: Mutex<VariableStore>,
@@ -315,10 +318,14 @@ impl Engine {
                 shared.self_test.policy(),
                 1,
                 Texts::default(),
+                &PacketFilters::default(),
             );
             let mut source = shared.source();
             let source = source.as_mut().ok_or(EngineError::Stopping)?;
             loaded.applied = source.apply(&loaded.interest)?;
+            shared
+                .orders
+                .renew(source.as_mut(), &loaded.interest.filters);
             let sink = Arc::clone(&shared);
             source.start(Box::new(move |capture| sink.queues.push(capture)))?;
             if let Some(tasks) = source.tasks() {
@@ -450,6 +457,7 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         pulse: Pulse::new(options.heartbeat.clone(), now),
         self_test: SelfTest::new(options.self_test.clone()),
         hashing,
+        orders: Orders::default(),
         tree: Mutex::new(ProcessTree::new(options.tree)),
         variables: Mutex::new(VariableStore::new(&[])),
         reload_error: Mutex::new(None),

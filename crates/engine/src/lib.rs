@@ -24,6 +24,7 @@ mod hostnames;
 mod logging;
 mod options;
 mod output;
+mod packets;
 mod pulse;
 mod queue;
 mod reload;
@@ -44,5 +45,6 @@ pub use output::Output;
 pub use queue::QueueLimits;
 pub use selftest::{Outcome, TestRow};
 pub use source::{
-    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
+    SourceReport,
 };

@@ -19,10 +19,11 @@ use crate::hashing::{Deferred, Pending};
 use crate::holders::{Holders, key_of};
 use crate::hostnames::Hostnames;
 use crate::logging::RuleLog;
+use crate::packets::Actor;
 use crate::queue::kind_of;
 use crate::rules::{Loaded, is_internal};
 use crate::stats::add;
-use crate::{pulse, selftest};
+use crate::{packets, pulse, selftest};
 
 /// File captures between two looks at the life-cycle queue.
 const BATCH: usize = 256;
@@ -179,11 +180,14 @@ impl Worker {
         let over = over(kind, &process);
         if loaded.wants(kind) {
             let event = self.event(tree, &header, process, data);
-            self.evaluate(loaded, tree, store, event, header.time_ns);
+            self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
         }
         // Only now: the last event of a process still sees its variables.
         if let Some(over) = over {
             store.process_ended(over);
+        }
+        if kind == CaptureKind::Exit {
+            self.shared.orders.ended(&header);
         }
     }
 
@@ -223,6 +227,7 @@ impl Worker {
             Body::Event(data) => *data,
             _ => return,
         };
+        packets::name_filter(&mut data, &loaded.interest.filters);
         if let Some(target) = data.target_pid().and_then(|pid| tree.get(pid)) {
             data.set_target(Target::new(Arc::clone(target)));
         }
@@ -235,7 +240,7 @@ impl Worker {
         if header.no_task {
             let process = tree.owner(&header);
             let event = self.event(tree, &header, process, data);
-            self.evaluate(loaded, tree, store, event, header.time_ns);
+            self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
             return;
         }
         // Who changes its credentials is told with those it had: as the tree knows them, where the hook came too late.
@@ -247,7 +252,7 @@ impl Worker {
         }
         let (process, _) = tree.resolve(&header);
         let event = self.event(tree, &header, process, data);
-        self.evaluate(loaded, tree, store, event, header.time_ns);
+        self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
         if let Some(made) = made {
             header.creds = made;
             tree.resolve(&header);
@@ -289,7 +294,7 @@ impl Worker {
             );
             event.source = EventSource::Snapshot;
             let evaluated = catch_unwind(AssertUnwindSafe(|| {
-                self.evaluate(&loaded, &tree, &mut store, event, now);
+                self.evaluate(&loaded, &tree, &mut store, event, now, Actor::default());
             }));
             if evaluated.is_err() {
                 add(&self.shared.stats.panics, 1);
@@ -305,6 +310,7 @@ impl Worker {
         store: &mut VariableStore,
         event: Event,
         monotonic_ns: u64,
+        actor: Actor,
     ) {
         let shared = &self.shared;
         let (limiter, log) = (&mut self.limiter, &mut self.log);
@@ -333,9 +339,14 @@ impl Worker {
                     return;
                 }
                 let mut hashes = Vec::new();
+                let mut actions = Vec::new();
                 variables.act(rule, &event, |_, action| match &action.body {
                     ActionBody::Log(line) => log.write(rule, line, &event, monotonic_ns),
                     ActionBody::Hash(hash) => hashes.push(hash),
+                    ActionBody::NetworkFilter(action) => {
+                        let filters = &loaded.interest.filters;
+                        actions.push(shared.orders.act(action, actor, filters));
+                    }
                     // Told once, when the policy was loaded.
                     _ => {}
                 });
@@ -354,6 +365,7 @@ impl Worker {
                 }
                 let extras = Extras {
                     variables: variables.values(),
+                    actions,
                     ..Extras::default()
                 };
                 if hashes.is_empty() {

@@ -4,6 +4,7 @@
 //! `CLOCK_BOOTTIME`.
 
 use crate::event::EventData;
+use std::collections::BTreeMap;
 
 macro_rules! capture_kinds {
     ($($(#[$doc:meta])* $kind:ident = $number:literal, $name:literal;)*) => {
@@ -452,6 +453,50 @@ pub struct PacketOptions {
     pub imds_ipv4: Option<std::net::Ipv4Addr>,
     /// Which of the packets that pass a rule's filter and are nobody's here are told.
     pub ownerless: Ownerless,
+    /// Run the filters of rules and actions at all.
+    pub filters: bool,
+    /// How many packets are told in a second, of each filter and process; 0 for all.
+    pub rate: u32,
+}
+
+/// The filters of packets that rules and actions ask for (`pcap-filter(7)`), each with a number of its own, which it keeps for as long as it is
+/// asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFilters {
+    /// Those of rules. The numbers are below [`PacketFilters::RULES`].
+    pub rules: BTreeMap<String, u32>,
+    /// Those of `network_filter` actions. The numbers are below [`PacketFilters::ACTIONS`].
+    pub actions: BTreeMap<String, u32>,
+}
+
+impl PacketFilters {
+    /// How many there can be of rules.
+    pub const RULES: u32 = 256;
+    /// How many there can be of actions.
+    pub const ACTIONS: u32 = 64;
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.actions.is_empty()
+    }
+}
+
+/// Whose packets an action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketSubject {
+    /// A process: its pid, and the lower half of the time at which it began.
+    Process(u32, u32),
+    /// The processes of a cgroup.
+    Cgroup(u64),
+}
+
+/// What is done to the packets of somebody that pass the filters of actions, as bits by their numbers. What is accepted is not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PacketOrders {
+    /// Dropped.
+    pub drop: u64,
+    /// Not dropped, whatever else says so.
+    pub accept: u64,
 }
 
 /// Which packets are told of those that no process is known of.
@@ -473,6 +518,8 @@ impl Default for PacketOptions {
             flows: true,
             imds_ipv4: Some(std::net::Ipv4Addr::new(169, 254, 169, 254)),
             ownerless: Ownerless::default(),
+            filters: true,
+            rate: 10,
         }
     }
 }

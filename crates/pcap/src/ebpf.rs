@@ -58,7 +58,7 @@ mod skb {
 }
 
 /// Of the verdict: whether the packet comes in.
-pub(crate) const INBOUND: i16 = 8;
+pub(crate) const INBOUND: i16 = 44;
 
 const SKB_LOAD_BYTES: i32 = 26;
 /// What is further away is asked of the kernel: the verifier wants offsets that are known to be small.

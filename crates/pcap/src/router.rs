@@ -16,7 +16,7 @@ pub struct Verdict {
 /// The descriptors of the maps that the program uses.
 #[derive(Debug, Clone, Copy)]
 pub struct Maps {
-    /// A per-CPU array of one `struct packet_verdict`: `u32 generation, next, inbound, unused; u64 rules[4], actions;`.
+    /// A per-CPU array of one `struct packet_verdict`: `u64 rules[4], actions; u32 next, inbound;`. The last two are given.
     pub verdict: i32,
     /// The array of programs, from which `verdict.next` is called at the end.
     pub programs: i32,
@@ -27,9 +27,8 @@ const MAX_ROUTER: usize = 200_000;
 
 const MAP_LOOKUP: i32 = 1;
 const TAIL_CALL: i32 = 12;
-const GENERATION: i16 = 0;
-const NEXT: i16 = 4;
-const RULES: i16 = 16;
+const RULES: i16 = 0;
+const NEXT: i16 = 40;
 
 /// A program that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,14 +45,13 @@ pub struct Router {
     pub instructions: Vec<Instruction>,
 }
 
-/// Makes the program. `generation` is noted with the verdict, so that who reads it knows which filters the bits are.
+/// Makes the program.
 ///
 /// # Errors
 /// The filters are too many for one program.
 pub fn router(
     filters: &[(&Filter, Verdict)],
     link: Link,
-    generation: u32,
     maps: Maps,
 ) -> Result<Router, RouterError> {
     let mut asm = Assembler::default();
@@ -70,7 +68,6 @@ pub fn router(
     asm.push(op::MOV_K, 0, 0, 0, -1);
     asm.push(op::EXIT, 0, 0, 0, 0);
     asm.place(there);
-    asm.push(op::ST_W, VERDICT, 0, GENERATION, generation as i32);
     for word in 0..5 {
         asm.push(op::ST_DW, VERDICT, 0, RULES + 8 * word, 0);
     }

@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             approvers,
             capture_all_errors: false,
             packets: atalaya_model::capture::PacketOptions::default(),
+            filters: atalaya_model::capture::PacketFilters::default(),
         })?
     );
     sensor.start(Box::new(|capture| {

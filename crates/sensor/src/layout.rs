@@ -54,7 +54,7 @@ pub(crate) const BLOOM_WORDS: usize = 16;
 pub(crate) const COUNTERS: usize = 4;
 
 /// How many `enum packet_counter` has.
-pub(crate) const PACKET_COUNTERS: usize = 4;
+pub(crate) const PACKET_COUNTERS: usize = 6;
 
 macro_rules! mirror {
     ($($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty,)* })*) => {
@@ -120,7 +120,9 @@ mirror! {
     struct Settings { own_pid: u32, all_errors: u32, heartbeat_tag: u32, reserved: u32, }
     struct LossKey { cgroup_id: u64, kind: u32, reserved: u32, }
     struct SocketOwner { cgroup_id: u64, pid: u32, start_low: u32, }
-    struct PacketSettings { imds_ipv4: u32, ownerless: u32, filters: u32, ingress: u32, }
+    struct PacketSettings { imds_ipv4: u32, ownerless: u32, filters: u32, rate: u32, }
+    struct PacketSubject { id: u64, start_low: u32, scope: u32, }
+    struct PacketOrders { drop: u64, accept: u64, }
     struct InterfaceKey { netns: u32, ifindex: u32, }
     struct FlowKey {
         source: [u8; 16], destination: [u8; 16], source_port: u16, destination_port: u16, l3_protocol: u16, l4_protocol: u16,

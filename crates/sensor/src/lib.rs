@@ -20,6 +20,7 @@ mod filters;
 mod layout;
 mod log;
 mod object;
+mod packet_filter;
 mod packets;
 mod perf;
 mod programs;
@@ -32,6 +33,7 @@ mod tier;
 
 pub use error::Error;
 pub use object::{ObjectChoice, perf_buffers_needed};
+pub use packet_filter::PacketActions;
 pub use packets::{Classifiers, InterfacePackets, PacketCounts};
 pub use sensor::{Counters, Interest, MissingHook, Options, Sensor, SensorReport};
 pub use tasks::Tasks;

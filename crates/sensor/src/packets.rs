@@ -1,7 +1,7 @@
 //! What the sensor has to do with packets beside reading their records: its classifiers, which others attach, and the maps that they count in.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use atalaya_model::capture::{Body, Capture, Header, Ownerless, PacketOptions};
 use atalaya_model::{
@@ -26,6 +26,8 @@ const MAPS: &[&str] = &[
     "packet_verdict",
     "packet_filters",
     "packet_after",
+    "packet_actions",
+    "packet_rates",
     "flows",
     "told_last",
 ];
@@ -55,6 +57,10 @@ pub struct PacketCounts {
     pub unattributed: u64,
     /// Of what rules want, what another interface of the same way had told.
     pub repeated: u64,
+    /// Of what rules want, what was more than the rate of its filter and process.
+    pub limited: u64,
+    /// Dropped by `network_filter` actions.
+    pub dropped: u64,
 }
 
 /// What the classifiers have seen at an interface.
@@ -88,12 +94,14 @@ impl Sensor {
     /// What the classifiers have seen since they were loaded.
     pub fn packet_counts(&self) -> PacketCounts {
         let count = |at: u32| self.packet_sum("packet_counts", &at.to_ne_bytes(), 0);
-        debug_assert_eq!(PACKET_COUNTERS, 4);
+        debug_assert_eq!(PACKET_COUNTERS, 6);
         PacketCounts {
             seen: count(0),
             forwarded: count(1),
             unattributed: count(2),
             repeated: count(3),
+            limited: count(4),
+            dropped: count(5),
         }
     }
 
@@ -128,47 +136,13 @@ impl Sensor {
         }
     }
 
-    /// The maps that a program of packet filters needs: where it writes what it found (`packet_verdict`), and through which it jumps on
-    /// (`packet_after`, at 0 for egress and 1 for ingress). `None` while there are no classifiers.
-    pub fn filter_maps(&self) -> Option<(OwnedFd, OwnedFd)> {
-        let fd = |name| self.packet_map(name)?.as_fd().try_clone_to_owned().ok();
-        Some((fd("packet_verdict")?, fd("packet_after")?))
-    }
-
-    /// From here on packets go through these programs, for what goes out and for what comes in; `None`: through none.
-    pub fn set_packet_filters(&self, programs: Option<[BorrowedFd<'_>; 2]>) -> Result<(), Error> {
-        let Some(map) = self.packet_map("packet_filters") else {
-            return match programs {
-                Some(_) => Err(Error::Load("there are no classifiers".into())),
-                None => Ok(()),
-            };
-        };
-        for at in 0..2u32 {
-            match programs.and_then(|programs| programs.get(at as usize).copied()) {
-                Some(program) => map
-                    .update(
-                        &at.to_ne_bytes(),
-                        &program.as_raw_fd().to_ne_bytes(),
-                        MapFlags::ANY,
-                    )
-                    .context(|| "set the filters of packets".into())?,
-                None => {
-                    // There may have been none.
-                    let _ = map.delete(&at.to_ne_bytes());
-                }
-            }
-        }
-        let mut settings = self.packet_settings().unwrap_or_else(no_settings);
-        settings.filters = programs.is_some().into();
-        self.update_packets("packet_settings", &0u32.to_ne_bytes(), settings.as_bytes())
-    }
-
     /// Tells the classifiers what they are asked, where they are loaded.
     pub(crate) fn set_packets(&self, options: &PacketOptions) -> Result<(), Error> {
         let Some(object) = self.packets() else {
             return Ok(());
         };
         let settings = PacketSettings {
+            rate: options.rate,
             imds_ipv4: options
                 .imds_ipv4
                 .map_or(0, |address| u32::from_ne_bytes(address.octets())),
@@ -209,7 +183,7 @@ impl Sensor {
         self.sockets_found = true;
     }
 
-    fn packet_settings(&self) -> Option<PacketSettings> {
+    pub(crate) fn packet_settings(&self) -> Option<PacketSettings> {
         let map = self.packet_map("packet_settings")?;
         let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY).ok()??;
         PacketSettings::read_from_bytes(&value).ok()
@@ -227,7 +201,7 @@ impl Sensor {
         self.packets()?.maps().find(|map| map.name() == name)
     }
 
-    fn update_packets(&self, map: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    pub(crate) fn update_packets(&self, map: &str, key: &[u8], value: &[u8]) -> Result<(), Error> {
         self.packet_map(map)
             .ok_or_else(|| Error::Load(format!("the object has no map '{map}'")))?
             .update(key, value, MapFlags::ANY)
@@ -318,12 +292,12 @@ fn boot_now_ns() -> u64 {
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
 }
 
-fn no_settings() -> PacketSettings {
+pub(crate) fn no_settings() -> PacketSettings {
     PacketSettings {
         imds_ipv4: 0,
         ownerless: 0,
         filters: 0,
-        ingress: 0,
+        rate: 0,
     }
 }
 

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss, PacketOptions};
+use atalaya_model::capture::{
+    Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss, PacketFilters, PacketOptions,
+};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object};
 use rustc_hash::FxHashMap;
@@ -18,6 +20,7 @@ use crate::filters::{FilterMaps, name_key, name_value, number_key, path_key, pat
 use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::log;
 use crate::object::ObjectChoice;
+use crate::packet_filter::InForce;
 use crate::packets;
 use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Part, Place, Program, is_replaced};
@@ -63,6 +66,8 @@ pub struct Interest {
     pub capture_all_errors: bool,
     /// What is asked of the classifiers.
     pub packets: PacketOptions,
+    /// The filters that they run.
+    pub filters: PacketFilters,
 }
 
 /// A hook that this kernel does not have.
@@ -140,6 +145,8 @@ pub struct Sensor {
     seen_losses: FxHashMap<(u64, u32), u64>,
     /// The owners of the sockets that there were before were looked for, since there are classifiers.
     pub(crate) sockets_found: bool,
+    /// The filters of packets that are in force.
+    pub(crate) filters: Option<InForce>,
 }
 
 impl fmt::Debug for Sensor {
@@ -207,6 +214,7 @@ impl Sensor {
             ring_bytes,
             seen_losses: FxHashMap::default(),
             sockets_found: false,
+            filters: None,
         })
     }
 
@@ -287,6 +295,14 @@ impl Sensor {
         unavailable.extend(lacking);
         self.set_packets(&interest.packets)?;
         self.find_sockets();
+        let filters = if packets.filters {
+            interest.filters.clone()
+        } else {
+            PacketFilters::default()
+        };
+        if let Err(error) = self.set_filters(&filters) {
+            unavailable.insert(CaptureKind::Packet, error.to_string());
+        }
 
         let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
             .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));

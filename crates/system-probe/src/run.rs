@@ -147,6 +147,8 @@ fn packet_options(config: &Config) -> PacketOptions {
             atalaya_config::Ownerless::TcpSyn => Ownerless::TcpSyn,
             atalaya_config::Ownerless::None => Ownerless::None,
         },
+        filters: config.raw_packet_enabled,
+        rate: u32::try_from(config.raw_packet_limiter_rate).unwrap_or(u32::MAX),
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
-    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
+    SourceReport,
 };
-use atalaya_model::capture::{Approvers, Capture, Loss, Task};
+use atalaya_model::capture::{Approvers, Capture, Loss, PacketOrders, PacketSubject, Task};
 use atalaya_resolvers::TaskSource;
-use atalaya_sensor::{Options, Sensor, Tier};
+use atalaya_sensor::{Options, PacketActions, Sensor, Tier};
 
 /// Kinds from this number on go through the bulk ring; those below, the life cycle, through the vital one.
 const BULK: u16 = 16;
@@ -68,6 +69,16 @@ fn refused(error: atalaya_sensor::Error) -> SourceError {
     SourceError(error.to_string())
 }
 
+/// The sensor's way to have packets dropped.
+#[derive(Debug)]
+struct Enforcer(PacketActions);
+
+impl PacketEnforcer for Enforcer {
+    fn set(&self, subject: PacketSubject, orders: PacketOrders) -> Result<(), SourceError> {
+        self.0.set(subject, orders).map_err(refused)
+    }
+}
+
 impl EventSource for SensorSource {
     fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError> {
         let mut approvers = interest.approvers.clone();
@@ -83,6 +94,7 @@ impl EventSource for SensorSource {
             approvers,
             capture_all_errors: interest.capture_all_errors,
             packets: interest.packets,
+            filters: interest.filters.clone(),
         };
         let unavailable = self.sensor.apply(&interest).map_err(refused)?;
         Ok(ApplyReport { unavailable })
@@ -98,6 +110,11 @@ impl EventSource for SensorSource {
 
     fn take_flows(&mut self) -> Vec<Capture> {
         self.sensor.take_flows()
+    }
+
+    fn packet_enforcer(&mut self) -> Option<Box<dyn PacketEnforcer>> {
+        let actions = self.sensor.packet_actions()?;
+        Some(Box::new(Enforcer(actions)))
     }
 
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {

@@ -243,25 +243,36 @@ struct packet_settings {
 	__u32 imds_ipv4; /* network byte order; 0 for none */
 	__u32 ownerless; /* packet: which of the packets that are nobody's are told */
 	__u32 filters; /* packet: there are filters to be run */
-	__u32 ingress;
+	__u32 rate; /* packet: how many are told in a second, of each filter and process; 0 for all */
 };
 /*
- * What the filters of a packet found, on this CPU until it is through: set to nothing before the program of the filters is jumped to
- * (`packet_filters`, by direction), which sets it and jumps on to `packet_after`, by direction.
+ * What the filters of a packet found, on this CPU until it is through: set up before the program of the filters is jumped to
+ * (`packet_filters`, by what the frames begin with), which fills it and jumps on to `packet_after`, by `next`. crates/pcap/src/router.rs
+ * knows where each of it is.
  */
 #define PACKET_FILTERS 256
 struct packet_verdict {
-	__u64 matched[PACKET_FILTERS / 64];
-	__u32 base; /* the number of the first filter */
-	__u32 drop;
+	__u64 rules[PACKET_FILTERS / 64]; /* the filters of rules that the packet passed */
+	__u64 actions; /* … and those of network_filter actions */
+	__u32 next; /* the direction: 0 is egress, 1 is ingress */
+	__u32 inbound;
 };
+/* Whose packets an action is about: a process (its id and the lower half of its start) or a cgroup. */
+enum packet_scope { PACKET_SCOPE_PROCESS = 1, PACKET_SCOPE_CGROUP = 2 };
+struct packet_subject { __u64 id; __u32 start_low; __u32 scope; };
+/* The actions in force for it, as bits of `packet_verdict.actions`. A packet that passed one that accepts is not dropped. */
+struct packet_orders { __u64 drop, accept; };
+struct packet_rate_key { __u32 filter, pid; };
+struct packet_rate { __u64 since_ns; __u32 told, reserved; };
 
 enum packet_counter {
 	PACKETS_SEEN = 0,
 	PACKETS_FORWARDED = 1, /* of what rules want, what no process here sent or receives: it is seen where one does */
 	PACKETS_UNATTRIBUTED = 2, /* of what was told, what no process is known of */
 	PACKETS_REPEATED = 3, /* of what rules want, what was seen on its way through another interface before */
-	PACKET_COUNTERS = 4,
+	PACKETS_LIMITED = 4, /* of what rules want, what was more than the rate of its filter and process */
+	PACKETS_DROPPED = 5, /* by network_filter actions */
+	PACKET_COUNTERS = 6,
 };
 struct interface_key { __u32 netns, ifindex; };
 struct interface_packets { __u64 n[2]; /* egress, ingress */ };

@@ -7,6 +7,7 @@
  */
 #include "packet.h"
 #include "owners.h"
+#include "packet_filter.h"
 
 #define DNS_PORT 53
 #define DNS_BYTES 4096
@@ -16,10 +17,6 @@
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct packet_settings); } packet_settings SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, PACKET_COUNTERS); __type(key, u32); __type(value, u64); } packet_counts SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 16384); __type(key, struct interface_key); __type(value, struct interface_packets); } interface_packets SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct packet_verdict); } packet_verdict SEC(".maps");
-/* Both by direction: 0 is egress, 1 is ingress. */
-struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __type(key, u32); __type(value, u32); } packet_filters SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 2); __type(key, u32); __type(value, u32); } packet_after SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct flow_key); __type(value, struct flow_value); } flows SEC(".maps");
 
 /* What this CPU told last, so that a packet is not told again by the interface below the one that it was sent through. */
@@ -309,7 +306,7 @@ static __always_inline void count_flow(struct __sk_buff *skb, const struct packe
 
 static __always_inline int classify(struct __sk_buff *skb, u32 direction)
 {
-	u32 zero = 0, at = direction == PACKET_INGRESS;
+	u32 zero = 0;
 	struct packet_settings *s;
 	struct place place = {};
 	struct packet p = {};
@@ -328,14 +325,8 @@ static __always_inline int classify(struct __sk_buff *skb, u32 direction)
 	if (told)
 		flush(skb);
 	s = bpf_map_lookup_elem(&packet_settings, &zero);
-	if (s && s->filters) {
-		struct packet_verdict *verdict = bpf_map_lookup_elem(&packet_verdict, &zero);
-
-		if (verdict) {
-			__builtin_memset(verdict, 0, sizeof(*verdict));
-			bpf_tail_call(skb, &packet_filters, at);
-		}
-	}
+	if (s && s->filters)
+		run_filters(skb, direction == PACKET_INGRESS, p.network);
 	return TC_ACT_UNSPEC;
 }
 
@@ -376,11 +367,11 @@ static __always_inline bool tell_packet(struct __sk_buff *skb, const struct pack
 static __always_inline u32 take_match(struct packet_verdict *verdict)
 {
 	for (u32 i = 0; i < PACKET_FILTERS / 64; i++) {
-		u64 word = verdict->matched[i], lowest = word & -word, n = lowest - 1;
+		u64 word = verdict->rules[i], lowest = word & -word, n = lowest - 1;
 
 		if (!word)
 			continue;
-		verdict->matched[i] = word & (word - 1);
+		verdict->rules[i] = word & (word - 1);
 		/* How many bits are below the lowest. */
 		n = n - ((n >> 1) & 0x5555555555555555ull);
 		n = (n & 0x3333333333333333ull) + ((n >> 2) & 0x3333333333333333ull);
@@ -398,26 +389,32 @@ static __always_inline int after(struct __sk_buff *skb, u32 direction)
 	struct place place = {};
 	struct packet p = {};
 	bool drop, syn, told = false;
-	u32 base;
+	u64 any;
 
 	if (!verdict || !s)
 		return TC_ACT_UNSPEC;
-	drop = verdict->drop;
-	base = verdict->base;
-	if (!(verdict->matched[0] | verdict->matched[1] | verdict->matched[2] | verdict->matched[3]))
-		return drop ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	any = verdict->rules[0] | verdict->rules[1] | verdict->rules[2] | verdict->rules[3];
+	if (!(any | verdict->actions))
+		return TC_ACT_UNSPEC;
 	find_place(skb, &place, direction);
 	if (parse(skb, place.skb, &p))
 		find_owner(skb, &p, &place);
+	drop = is_dropped(verdict->actions, &place.owner);
+	if (drop)
+		count_packet(PACKETS_DROPPED);
 	ownerless = s->ownerless;
 	syn = p.l4 == PROTO_TCP && (p.tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	if (place.owner.pid || ownerless == OWNERLESS_ALL || (ownerless == OWNERLESS_SYN && syn)) {
+	if (any && (place.owner.pid || ownerless == OWNERLESS_ALL || (ownerless == OWNERLESS_SYN && syn))) {
 		for (u32 i = 0; i < FILTERS_TOLD; i++) {
 			u32 filter = take_match(verdict);
 
 			if (filter >= PACKET_FILTERS)
 				break;
-			told |= tell_packet(skb, &p, &place, base + filter, drop);
+			if (!within_rate(filter, place.owner.pid, s->rate)) {
+				count_packet(PACKETS_LIMITED);
+				continue;
+			}
+			told |= tell_packet(skb, &p, &place, filter, drop);
 		}
 		if (told)
 			flush(skb);
