@@ -53,8 +53,11 @@ pub(crate) const BLOOM_WORDS: usize = 16;
 
 pub(crate) const COUNTERS: usize = 4;
 
+/// The table of interfaces has so many places, as a power of two, and one more.
+pub(crate) const INTERFACE_BITS: u32 = 12;
+
 /// How many `enum packet_counter` has.
-pub(crate) const PACKET_COUNTERS: usize = 6;
+pub(crate) const PACKET_COUNTERS: usize = 5;
 
 macro_rules! mirror {
     ($($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty,)* })*) => {
@@ -124,6 +127,7 @@ mirror! {
     struct PacketSubject { id: u64, start_low: u32, scope: u32, }
     struct PacketOrders { drop: u64, accept: u64, }
     struct InterfaceKey { netns: u32, ifindex: u32, }
+    struct InterfacePackets { key: InterfaceKey, n: [u64; 2], }
     struct FlowKey {
         source: [u8; 16], destination: [u8; 16], source_port: u16, destination_port: u16, l3_protocol: u16, l4_protocol: u16,
         netns: u32, ifindex: u32,

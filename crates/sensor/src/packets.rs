@@ -11,7 +11,7 @@ use libbpf_rs::{MapCore, MapFlags, Object};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::{Context, Error};
-use crate::layout::{FlowKey, FlowValue, InterfaceKey, PACKET_COUNTERS, PacketSettings};
+use crate::layout::{self, FlowKey, FlowValue, INTERFACE_BITS, PACKET_COUNTERS, PacketSettings};
 use crate::programs::{Call, PROGRAMS, Program};
 use crate::sensor::{Sensor, u64_of};
 use crate::sockets;
@@ -94,27 +94,34 @@ impl Sensor {
     /// What the classifiers have seen since they were loaded.
     pub fn packet_counts(&self) -> PacketCounts {
         let count = |at: u32| self.packet_sum("packet_counts", &at.to_ne_bytes(), 0);
-        debug_assert_eq!(PACKET_COUNTERS, 6);
+        debug_assert_eq!(PACKET_COUNTERS, 5);
+        let interfaces = self.interface_packets();
         PacketCounts {
-            seen: count(0),
-            forwarded: count(1),
-            unattributed: count(2),
-            repeated: count(3),
-            limited: count(4),
-            dropped: count(5),
+            seen: interfaces.iter().map(|i| i.egress + i.ingress).sum(),
+            forwarded: count(0),
+            unattributed: count(1),
+            repeated: count(2),
+            limited: count(3),
+            dropped: count(4),
         }
     }
 
-    /// What the classifiers have seen, by interface.
+    /// What the classifiers have seen, by interface. What found no place in their table is counted under namespace 0.
     pub fn interface_packets(&self) -> Vec<InterfacePackets> {
         let Some(map) = self.packet_map("interface_packets") else {
             return Vec::new();
         };
-        let mut all = BTreeMap::new();
-        for key in map.keys() {
-            if let Ok(found) = InterfaceKey::read_from_bytes(&key) {
-                let sum = |at| self.packet_sum("interface_packets", &key, at);
-                all.insert((found.netns, found.ifindex), [sum(0), sum(1)]);
+        let mut all: BTreeMap<(u32, u32), [u64; 2]> = BTreeMap::new();
+        for at in map.keys() {
+            let values = map.lookup_percpu(&at, MapFlags::ANY).ok().flatten();
+            for value in values.iter().flatten() {
+                let Ok(found) = layout::InterfacePackets::read_from_bytes(value) else {
+                    continue;
+                };
+                if found.n != [0; 2] {
+                    let n = all.entry((found.key.netns, found.key.ifindex)).or_default();
+                    *n = [n[0] + found.n[0], n[1] + found.n[1]];
+                }
             }
         }
         let told = all
@@ -128,11 +135,30 @@ impl Sensor {
         told.collect()
     }
 
-    /// Forgets an interface that is gone.
+    /// Forgets an interface that is gone, so that others are counted in its place.
     pub fn forget_interface(&self, netns: u32, ifindex: u32) {
-        if let Some(map) = self.packet_map("interface_packets") {
-            // Already gone is as good.
-            let _ = map.delete(InterfaceKey { netns, ifindex }.as_bytes());
+        let Some(map) = self.packet_map("interface_packets") else {
+            return;
+        };
+        // As `count_interface()` finds its places.
+        let mixed = netns.wrapping_mul(31).wrapping_add(ifindex);
+        let at = mixed.wrapping_mul(0x9e37_79b1) >> (32 - INTERFACE_BITS);
+        for at in [at, at ^ 1].map(u32::to_ne_bytes) {
+            let Ok(Some(mut values)) = map.lookup_percpu(&at, MapFlags::ANY) else {
+                continue;
+            };
+            let mut changed = false;
+            for value in &mut values {
+                let found = layout::InterfacePackets::read_from_bytes(value);
+                if found.is_ok_and(|it| (it.key.netns, it.key.ifindex) == (netns, ifindex)) {
+                    value.fill(0);
+                    changed = true;
+                }
+            }
+            if changed {
+                // What is counted on other CPUs for another interface meanwhile is lost; it is a number to look at.
+                let _ = map.update_percpu(&at, &values, MapFlags::ANY);
+            }
         }
     }
 

@@ -259,6 +259,9 @@ fn questions_and_answers_over_udp_are_their_process_s() {
         let interfaces = network.sensor.interface_packets();
         assert_eq!(interfaces.len(), 1, "{interfaces:?}");
         assert!(interfaces[0].egress >= 4 && interfaces[0].ingress >= 4);
+        let InterfacePackets { netns, ifindex, .. } = interfaces[0];
+        network.sensor.forget_interface(netns, ifindex);
+        assert_eq!(network.sensor.interface_packets(), []);
     });
 }
 

@@ -266,16 +266,16 @@ struct packet_rate_key { __u32 filter, pid; };
 struct packet_rate { __u64 since_ns; __u32 told, reserved; };
 
 enum packet_counter {
-	PACKETS_SEEN = 0,
-	PACKETS_FORWARDED = 1, /* of what rules want, what no process here sent or receives: it is seen where one does */
-	PACKETS_UNATTRIBUTED = 2, /* of what was told, what no process is known of */
-	PACKETS_REPEATED = 3, /* of what rules want, what was seen on its way through another interface before */
-	PACKETS_LIMITED = 4, /* of what rules want, what was more than the rate of its filter and process */
-	PACKETS_DROPPED = 5, /* by network_filter actions */
-	PACKET_COUNTERS = 6,
+	PACKETS_FORWARDED = 0, /* of what rules want, what no process here sent or receives: it is seen where one does */
+	PACKETS_UNATTRIBUTED = 1, /* of what was told, what no process is known of */
+	PACKETS_REPEATED = 2, /* of what rules want, what was seen on its way through another interface before */
+	PACKETS_LIMITED = 3, /* of what rules want, what was more than the rate of its filter and process */
+	PACKETS_DROPPED = 4, /* by network_filter actions */
+	PACKET_COUNTERS = 5,
 };
 struct interface_key { __u32 netns, ifindex; };
-struct interface_packets { __u64 n[2]; /* egress, ingress */ };
+struct interface_packets { struct interface_key key; __u64 n[2]; /* egress, ingress */ };
+#define INTERFACE_BITS 12
 
 struct flow_key {
 	__u8 source[16], destination[16];

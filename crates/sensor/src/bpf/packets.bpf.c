@@ -16,7 +16,7 @@
 
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct packet_settings); } packet_settings SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, PACKET_COUNTERS); __type(key, u32); __type(value, u64); } packet_counts SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_HASH); __uint(map_flags, BPF_F_NO_PREALLOC); __uint(max_entries, 16384); __type(key, struct interface_key); __type(value, struct interface_packets); } interface_packets SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, (1 << INTERFACE_BITS) + 1); __type(key, u32); __type(value, struct interface_packets); } interface_packets SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_LRU_HASH); __uint(max_entries, 16384); __type(key, struct flow_key); __type(value, struct flow_value); } flows SEC(".maps");
 
 /* What this CPU told last, so that a packet is not told again by the interface below the one that it was sent through. */
@@ -24,7 +24,7 @@ struct told { u64 skb; u32 ifindex; u32 ports; u32 first; u32 reserved; };
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, u32); __type(value, struct told); } told_last SEC(".maps");
 
 /* What is known of a packet's place beside its bytes. */
-struct place { kptr skb, dev; u32 netns, ifindex; u32 direction; bool local; struct socket_owner owner; };
+struct place { struct net_device *dev; u32 netns, ifindex; u32 direction; bool local; struct socket_owner owner; };
 
 static __always_inline void count_packet(u32 counter)
 {
@@ -45,27 +45,42 @@ static __always_inline void find_place(struct __sk_buff *skb, struct place *plac
 {
 	struct net *net;
 
-	place->skb = number_of(skb);
-	place->dev = number_of(LOAD(struct sk_buff, place->skb, dev));
+	place->dev = LOAD(struct sk_buff, skb, dev);
 	net = LOAD(struct net_device, place->dev, nd_net.net);
 	place->netns = net ? LOAD(struct net, net, ns.inum) : 0;
 	place->ifindex = skb->ifindex;
 	place->direction = direction;
 }
 
+/*
+ * A table of our own, since a look into a hash map costs more than all else that is done with a packet that nobody wants. Each CPU has its
+ * own; an interface that finds both of its places taken is counted as 0.
+ */
 static __always_inline void count_interface(const struct place *place)
 {
-	struct interface_key key = { .netns = place->netns, .ifindex = place->ifindex };
-	struct interface_packets *known = bpf_map_lookup_elem(&interface_packets, &key), first = {};
-	u32 at = place->direction == PACKET_INGRESS;
+	u32 hash = (place->netns * 31 + place->ifindex) * 0x9e3779b1u, at = hash >> (32 - INTERFACE_BITS);
+	struct interface_packets *found = bpf_map_lookup_elem(&interface_packets, &at);
 
-	count_packet(PACKETS_SEEN);
-	if (known) {
-		known->n[at]++;
+	if (!found)
 		return;
+	if (found->key.netns != place->netns || found->key.ifindex != place->ifindex) {
+		if (found->key.netns) {
+			at ^= 1;
+			found = bpf_map_lookup_elem(&interface_packets, &at);
+			if (!found)
+				return;
+		}
+		if (!found->key.netns) {
+			found->key.netns = place->netns;
+			found->key.ifindex = place->ifindex;
+		} else if (found->key.netns != place->netns || found->key.ifindex != place->ifindex) {
+			at = 1 << INTERFACE_BITS;
+			found = bpf_map_lookup_elem(&interface_packets, &at);
+			if (!found)
+				return;
+		}
 	}
-	first.n[at] = 1;
-	bpf_map_update_elem(&interface_packets, &key, &first, BPF_NOEXIST);
+	found->n[place->direction == PACKET_INGRESS]++;
 }
 
 /* The cookie of the socket here that a packet comes in for; `*local` where there is one. */
@@ -108,10 +123,10 @@ static __always_inline void find_owner(struct __sk_buff *skb, const struct packe
 	u64 cookie = 0;
 
 	if (place->direction == PACKET_EGRESS) {
-		kptr sk = number_of(LOAD(struct sk_buff, place->skb, sk));
+		struct sock *sk = LOAD(struct sk_buff, skb, sk);
 
 		/* A packet that came from another namespace may still have the socket it was sent by. */
-		if (sk && netns_of_sock(sk) == place->netns) {
+		if (sk && netns_of_sock(number_of(sk)) == place->netns) {
 			place->local = true;
 			place->owner.cgroup_id = bpf_skb_cgroup_id(skb);
 			cookie = bpf_get_socket_cookie(skb);
@@ -208,16 +223,17 @@ static __always_inline void put_packet(struct buffer *b, struct __sk_buff *skb, 
 }
 
 /* Whether this packet was told a moment ago by the interface that it went through before this one. */
-static __always_inline bool told_before(const struct place *place, const struct packet *p, u32 first)
+static __always_inline bool told_before(struct __sk_buff *skb, const struct place *place, const struct packet *p, u32 first)
 {
+	kptr address = number_of(skb);
 	u32 zero = 0, ports = p->source_port << 16 | p->destination_port;
 	struct told *last = bpf_map_lookup_elem(&told_last, &zero);
 	bool again;
 
 	if (!last)
 		return false;
-	again = last->skb == place->skb && last->ifindex != place->ifindex && last->ports == ports && last->first == first;
-	last->skb = place->skb;
+	again = last->skb == address && last->ifindex != place->ifindex && last->ports == ports && last->first == first;
+	last->skb = address;
 	last->ifindex = place->ifindex;
 	last->ports = ports;
 	last->first = first;
@@ -237,7 +253,7 @@ static __always_inline bool tell_payload(struct __sk_buff *skb, u16 kind, const 
 		return false;
 	}
 	load(skb, p->payload, &first, sizeof(first));
-	if (told_before(place, p, first)) {
+	if (told_before(skb, place, p, first)) {
 		count_packet(PACKETS_REPEATED);
 		return false;
 	}
@@ -314,7 +330,7 @@ static __always_inline int classify(struct __sk_buff *skb, u32 direction)
 
 	find_place(skb, &place, direction);
 	count_interface(&place);
-	if (parse(skb, place.skb, &p)) {
+	if (parse(skb, &p)) {
 		if (is_dns(&p, direction) && wants(KIND_DNS))
 			told = tell_payload(skb, KIND_DNS, &p, &place, DNS_BYTES);
 		else if (is_imds(skb, &p, direction) && wants(KIND_IMDS))
@@ -397,7 +413,7 @@ static __always_inline int after(struct __sk_buff *skb, u32 direction)
 	if (!(any | verdict->actions))
 		return TC_ACT_UNSPEC;
 	find_place(skb, &place, direction);
-	if (parse(skb, place.skb, &p))
+	if (parse(skb, &p))
 		find_owner(skb, &p, &place);
 	drop = is_dropped(verdict->actions, &place.owner);
 	if (drop)
