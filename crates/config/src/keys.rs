@@ -181,6 +181,37 @@ keys! {
     /// How many aliases may lie between a name and the address that it gets.
     "event_monitoring_config.dns_resolution.cname_max_depth" or "runtime_security_config.dns_resolution.cname_max_depth" => dns_resolution_cname_max_depth: u64 = 2, "aliases", PROBE;
 
+    /// Attach classifiers to network interfaces while a rule needs them. When off there are none anywhere, and no events of packets. SIGHUP
+    /// to system-probe puts a change in force.
+    "event_monitoring_config.network.enabled" or "runtime_security_config.network.enabled" => network_enabled: bool = true, "", PROBE;
+
+    /// Attach them to what comes in as well: without it answers of DNS are not seen.
+    "event_monitoring_config.network.ingress.enabled" or "runtime_security_config.network.ingress.enabled" => network_ingress_enabled: bool = true, "", PROBE;
+
+    /// Attach by tcx links where the kernel has them (6.6 and newer): before all others, and nobody replaces them. Off, or on older kernels:
+    /// by filters of clsact, which the next two keys are about.
+    "runtime_security_config.network.tcx.enabled" => network_tcx_enabled: bool = true, "", PROBE;
+
+    /// The priority of the filters, 1 to 65535. The kernel runs those of lower numbers first, and one that returns TC_ACT_OK is the last.
+    "event_monitoring_config.network.classifier_priority" or "runtime_security_config.network.classifier_priority" => network_classifier_priority: u64 = 10, "", PROBE;
+
+    /// Their handle within the priority; 0: the kernel's choice.
+    "event_monitoring_config.network.classifier_handle" or "runtime_security_config.network.classifier_handle" => network_classifier_handle: u64 = 0, "", PROBE;
+
+    /// Accepted, without effect: one classifier a direction does all, raw packets included.
+    "event_monitoring_config.network.raw_classifier_handle" or "runtime_security_config.network.raw_classifier_handle" => network_raw_classifier_handle: u64 = 0, "", PROBE;
+
+    /// Interfaces whose names begin so do not make a namespace worth watching that has no process.
+    "event_monitoring_config.network.lazy_interface_prefixes"
+        or "runtime_security_config.network.lazy_interface_prefixes"
+        => network_lazy_interface_prefixes: Vec<String> = Vec::new(), "", PROBE;
+
+    /// So many network namespaces are watched. What is beyond is reported, and taken when there is room.
+    "runtime_security_config.network.max_namespaces" => network_max_namespaces: u64 = 1024, "namespaces", PROBE;
+
+    /// Watch only these network namespaces, by the numbers that `readlink /proc/PID/ns/net` shows; empty: all. To try it on a single pod.
+    "runtime_security_config.network.namespaces" => network_namespaces: Vec<String> = Vec::new(), "", PROBE;
+
     /// Count what goes over network interfaces, for `network_flow_monitor` events.
     "event_monitoring_config.network.flow_monitor.enabled" or "runtime_security_config.network.flow_monitor.enabled" => flow_monitor_enabled: bool = false, "", PROBE;
 

@@ -14,19 +14,30 @@ use atalaya_policy::HostFacts;
 use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
 use atalaya_spool::{Limits, Spool};
 
+use crate::network::Network;
 use crate::preflight;
 use crate::signals::{Asked, Signals};
 use crate::source::SensorSource;
 
 /// Runs until it is asked to stop.
-pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
+/// `again` loads the configuration once more, for what a reload may change.
+pub(crate) fn run(
+    config: &Config,
+    output: Option<&Path>,
+    again: impl Fn() -> Result<Config>,
+) -> Result<()> {
     if !config.enabled {
         tracing::info!("runtime security is off (runtime_security_config.enabled): nothing to do");
         return Ok(());
     }
     preflight::check()?;
     let lock = RunLock::acquire(&config.run_path)?;
-    // Before any thread is made, because capabilities belong to threads.
+    // It keeps capabilities that the others have no use for.
+    let network = Network::start(config).map_err(|error| format!("{error:#}"));
+    if let Err(error) = &network {
+        tracing::warn!("no events of packets: {error}");
+    }
+    // Before any other thread is made, because capabilities belong to threads.
     let kept = preflight::drop_capabilities(config)?;
     tracing::debug!("capabilities kept: {kept:?}");
     let mut signals = Signals::install()?;
@@ -38,7 +49,7 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
     let spool = open_spool(config)?;
     let private = [&config.private_ip_ranges, &config.extra_private_ip_ranges];
     atalaya_model::set_private_networks(private.map(|networks| networks.get()).concat());
-    let sensor = SensorSource::open(config).context("cannot start the sensor")?;
+    let sensor = SensorSource::open(config, network.clone()).context("cannot start the sensor")?;
     let options = engine_options(config, spool.clone(), output);
     let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
     let control = engine.control();
@@ -56,6 +67,14 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
     // Others wait for exactly these words.
     tracing::info!("system-probe is ready");
     while let Asked::Reload = signals.next() {
+        match again() {
+            Ok(config) => network
+                .iter()
+                .for_each(|network| network.configure(&config)),
+            Err(error) => tracing::error!(
+                "cannot read the configuration again: {error:#}; the former one stays"
+            ),
+        }
         match control.reload() {
             Ok((loaded, failed)) => {
                 tracing::info!(

@@ -26,7 +26,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -61,11 +61,15 @@ enum Command {
 /// The namespaces that have been seen, so that each is told once. A namespace that is gone is taken out.
 type Known = Arc<RwLock<HashSet<u32>>>;
 
+/// Interfaces that have gone: the number of their namespace, and their own.
+type Gone = Arc<Mutex<Vec<(u32, u32)>>>;
+
 /// The classifiers of this host. Dropping it takes all of them away.
 pub struct Manager {
     commands: Sender<Command>,
     wake: Arc<OwnedFd>,
     known: Known,
+    gone: Gone,
     active: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,6 +81,7 @@ impl Manager {
         settings: Settings,
         prepare: impl FnOnce() + Send + 'static,
     ) -> Result<Self, Error> {
+        raise_descriptors();
         let failed = |source: io::Error| Error::Namespace {
             what: "starting the thread that attaches classifiers".into(),
             source,
@@ -84,14 +89,15 @@ impl Manager {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let wake = Arc::new(wake.map_err(|error| failed(error.into()))?);
         let known = Known::default();
+        let gone = Gone::default();
         let active = Arc::new(AtomicBool::new(false));
         let (commands, inbox) = channel();
         let (told, answer) = sync_channel(1);
-        let shared = (Arc::clone(&wake), Arc::clone(&known));
+        let shared = (Arc::clone(&wake), Arc::clone(&known), Arc::clone(&gone));
         let body = move || {
             prepare();
-            let (wake, known) = shared;
-            match worker::Worker::new(settings, inbox, wake, known) {
+            let (wake, known, gone) = shared;
+            match worker::Worker::new(settings, inbox, wake, known, gone) {
                 Ok(worker) => {
                     // Nobody waits any more only if the caller has died.
                     let _ = told.send(Ok(()));
@@ -109,6 +115,7 @@ impl Manager {
                 commands,
                 wake,
                 known,
+                gone,
                 active,
                 thread: Some(thread),
             }),
@@ -171,6 +178,11 @@ impl Manager {
         answer.recv_timeout(PATIENCE).ok()
     }
 
+    /// The interfaces that have gone since the last call, each with the number of its namespace: at a move, with that of the one it has left.
+    pub fn take_gone(&self) -> Vec<(u32, u32)> {
+        std::mem::take(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits until all that was asked for before, and all that the kernel has told by then, is done. Returns whether it is.
     pub fn settle(&self, patience: Duration) -> bool {
         let (sender, answer) = channel();
@@ -193,6 +205,20 @@ impl Drop for Manager {
         {
             tracing::error!("the thread of the classifiers has failed");
         }
+    }
+}
+
+/// Two links for each interface: of many pods that is more than the 1024 that a process may have open at first, for programs that use
+/// select(2), which this one does not.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("cannot raise the number of open files: {error}");
     }
 }
 

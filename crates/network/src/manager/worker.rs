@@ -19,7 +19,9 @@ use super::device::{Attachment, Device, Links, Side, Visit, Wanted};
 use super::events::{Events, News};
 use super::journal::Journal;
 use super::namespaces::{Key, Namespace, Namespaces, known_number, number_of};
-use super::{Command, Inbox, InterfaceStatus, Known, NamespaceStatus, NetworkStatus, Settings};
+use super::{
+    Command, Gone, Inbox, InterfaceStatus, Known, NamespaceStatus, NetworkStatus, Settings,
+};
 
 /// Where a namespace was said to be and was not found: its process was quick, and a mount that keeps it may follow.
 const LOOK_AGAIN: [Duration; 4] = [
@@ -34,6 +36,8 @@ const MOUNTS_EVERY: Duration = Duration::from_millis(100);
 const BLIND_EVERY: Duration = Duration::from_secs(2);
 /// How often a namespace of which there is news is looked for before everything is looked at again.
 const STRANGER_TRIES: u32 = 5;
+/// Interfaces that are gone and that nobody has asked for, at most.
+const MAX_GONE: usize = 65_536;
 /// Namespaces that are said to be there and cannot be found, at most.
 const MAX_SOUGHT: usize = 1024;
 
@@ -65,6 +69,7 @@ pub(crate) struct Worker {
     inbox: Inbox,
     wake: Arc<OwnedFd>,
     known: Known,
+    gone: Gone,
     /// Changes of mounts, where the kernel tells of them.
     mounts: Vec<File>,
     mounts_at: Option<Instant>,
@@ -97,6 +102,7 @@ impl Worker {
         inbox: Inbox,
         wake: Arc<OwnedFd>,
         known: Known,
+        gone: Gone,
     ) -> Result<Self, Error> {
         let hook = if settings.prefer_tcx && has_tcx() {
             Hook::Tcx
@@ -135,6 +141,7 @@ impl Worker {
             inbox,
             wake,
             known,
+            gone,
             mounts: mounts.collect(),
             mounts_at: None,
             mounts_changed: false,
@@ -223,6 +230,12 @@ impl Worker {
                     && let Some(device) = known.devices.remove(&index)
                 {
                     self.forget_device(&device);
+                    let inum = self
+                        .namespaces
+                        .by_key
+                        .get(&ours(namespace))
+                        .map(|known| known.inum);
+                    self.went(inum.unwrap_or_default(), [index]);
                 }
             }
             News::FilterGone { namespace, index } => {
@@ -305,7 +318,15 @@ impl Worker {
                 self.links.remove(&id);
             }
         }
+        self.went(gone.inum, gone.devices.into_keys());
         self.unknown(gone.inum);
+    }
+
+    /// Notes interfaces that are gone, for whoever has kept something about them.
+    fn went(&self, inum: u32, indices: impl IntoIterator<Item = u32>) {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_GONE.saturating_sub(gone.len());
+        gone.extend(indices.into_iter().take(room).map(|index| (inum, index)));
     }
 
     /// From here on the number is news again.
