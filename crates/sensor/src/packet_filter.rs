@@ -112,7 +112,6 @@ impl Sensor {
                 let _ = array.delete(&at.to_ne_bytes());
             }
         }
-        drop(array);
         self.filters = Some(InForce {
             filters: filters.clone(),
             map,

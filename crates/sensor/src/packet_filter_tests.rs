@@ -2,11 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::mem::zeroed;
+use std::net::UdpSocket;
+use std::time::Duration;
 
+use atalaya_model::EventData;
+use atalaya_model::capture::{Approvers, Body, Capture, CaptureKind, PacketOptions};
 use atalaya_pcap::Packet;
 use libbpf_rs::MapType;
 
 use super::*;
+use crate::Interest;
+use crate::packets::tests::{Network, in_namespace};
 
 #[path = "../../pcap/tests/samples/mod.rs"]
 mod samples;
@@ -183,4 +189,167 @@ fn what_the_kernel_refuses_is_told_with_its_words() {
     };
     let error = load(c"packet_test", &[exit_alone]).unwrap_err().to_string();
     assert!(error.contains("refuses the program"), "{error}");
+}
+
+/// The number of the filter that a packet passed, and whether it was dropped.
+fn filter_of(capture: &Capture) -> Option<(u32, bool)> {
+    match &capture.body {
+        Body::Event(event) => match &**event {
+            EventData::Packet(packet) => Some((packet.filter_number, packet.is_dropped)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn apply(network: &mut Network, rules: &[(&str, u32)], actions: &[(&str, u32)], rate: u32) {
+    let owned = |list: &[(&str, u32)]| {
+        list.iter()
+            .map(|(text, at)| ((*text).to_owned(), *at))
+            .collect()
+    };
+    let all = Approvers {
+        all: true,
+        ..Approvers::default()
+    };
+    let interest = Interest {
+        approvers: [(CaptureKind::Packet, all)].into(),
+        packets: PacketOptions {
+            rate,
+            ..PacketOptions::default()
+        },
+        filters: PacketFilters {
+            rules: owned(rules),
+            actions: owned(actions),
+        },
+        ..Interest::default()
+    };
+    assert_eq!(network.sensor.apply(&interest).unwrap(), [].into());
+}
+
+/// A socket that waits for what is sent to it, and one that sends.
+fn sockets() -> (UdpSocket, UdpSocket) {
+    let server = UdpSocket::bind("127.0.0.1:4444").unwrap();
+    server
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    (server, UdpSocket::bind("127.0.0.1:0").unwrap())
+}
+
+fn arrives(server: &UdpSocket, client: &UdpSocket) -> bool {
+    client.send_to(b"hello", "127.0.0.1:4444").unwrap();
+    server.recv(&mut [0; 16]).is_ok()
+}
+
+#[test]
+fn a_packet_is_told_by_the_filters_that_it_passed_until_they_are_exchanged() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Packet]) else {
+            return;
+        };
+        let (server, client) = sockets();
+        apply(
+            &mut network,
+            &[("udp dst port 4444 and outbound", 7), ("tcp", 8)],
+            &[],
+            10,
+        );
+        assert!(arrives(&server, &client));
+        let found = network.next(|capture| filter_of(capture).is_some());
+        assert_eq!(filter_of(&found), Some((7, false)));
+        assert_eq!(found.header.pid, std::process::id());
+        apply(
+            &mut network,
+            &[("udp and inbound", 200), ("tcp", 8)],
+            &[],
+            10,
+        );
+        assert!(arrives(&server, &client));
+        let found = network.next(|capture| filter_of(capture).is_some_and(|(at, _)| at != 7));
+        assert_eq!(filter_of(&found), Some((200, false)));
+    });
+}
+
+#[test]
+fn an_action_drops_the_packets_of_its_process_that_pass_its_filter() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Packet]) else {
+            return;
+        };
+        let (server, client) = sockets();
+        apply(
+            &mut network,
+            &[("udp dst port 4444 and outbound", 0)],
+            &[("udp dst port 4444", 5), ("tcp", 6)],
+            0,
+        );
+        assert!(arrives(&server, &client));
+        let sent = network.next(|capture| filter_of(capture).is_some());
+        assert_eq!(filter_of(&sent), Some((0, false)));
+        let own = PacketSubject::Process(std::process::id(), sent.header.start_low);
+        let other = PacketSubject::Process(std::process::id(), sent.header.start_low ^ 1);
+        let actions = network.sensor.packet_actions().unwrap();
+        let drop = |bits| PacketOrders {
+            drop: bits,
+            accept: 0,
+        };
+        // Of another process, and by another filter: nothing.
+        actions.set(other, drop(1 << 5)).unwrap();
+        actions.set(own, drop(1 << 6)).unwrap();
+        assert!(arrives(&server, &client));
+        actions.set(own, drop(1 << 5)).unwrap();
+        assert!(!arrives(&server, &client));
+        let dropped = network.next(|capture| filter_of(capture) == Some((0, true)));
+        assert_eq!(dropped.header.pid, std::process::id());
+        assert!(network.sensor.packet_counts().dropped >= 1);
+        // The cgroup's orders count as well; what accepts wins.
+        actions.set(own, PacketOrders::default()).unwrap();
+        assert!(arrives(&server, &client));
+        let cgroup = PacketSubject::Cgroup(sent.header.cgroup_id);
+        actions.set(cgroup, drop(1 << 5)).unwrap();
+        assert!(!arrives(&server, &client));
+        actions
+            .set(
+                own,
+                PacketOrders {
+                    drop: 0,
+                    accept: 1 << 5,
+                },
+            )
+            .unwrap();
+        assert!(arrives(&server, &client));
+        actions.set(cgroup, PacketOrders::default()).unwrap();
+        // No filters, no program.
+        apply(&mut network, &[], &[], 0);
+        assert!(arrives(&server, &client));
+    });
+}
+
+#[test]
+fn a_filter_that_many_packets_pass_is_told_at_its_rate() {
+    in_namespace(|| {
+        let Some(mut network) = Network::new(&[CaptureKind::Packet]) else {
+            return;
+        };
+        let (server, client) = sockets();
+        apply(
+            &mut network,
+            &[("udp dst port 4444 and outbound", 3)],
+            &[],
+            5,
+        );
+        let before = std::time::Instant::now();
+        for _ in 0..200 {
+            assert!(arrives(&server, &client));
+        }
+        let seconds = before.elapsed().as_secs() as usize + 2;
+        std::thread::sleep(Duration::from_millis(500));
+        let told = network
+            .captures
+            .try_iter()
+            .filter(|c| filter_of(c).is_some())
+            .count();
+        assert!((5..=6 * seconds).contains(&told), "{told} in {seconds} s");
+        assert!(network.sensor.packet_counts().limited as usize >= 200 - 6 * seconds);
+    });
 }

@@ -329,4 +329,4 @@ pub(crate) fn no_settings() -> PacketSettings {
 
 #[cfg(test)]
 #[path = "packets_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -16,16 +16,16 @@ use super::*;
 use crate::{Interest, Options};
 
 /// A sensor, and a namespace whose loopback its classifiers are attached to; the test's thread is in it.
-struct Network {
-    sensor: Sensor,
-    captures: Receiver<Capture>,
+pub(crate) struct Network {
+    pub(crate) sensor: Sensor,
+    pub(crate) captures: Receiver<Capture>,
     _hooks: Vec<TcHook>,
-    seen: Vec<Capture>,
+    pub(crate) seen: Vec<Capture>,
 }
 
 impl Network {
     /// `None`, and a line that says so, where that is not allowed.
-    fn new(kinds: &[CaptureKind]) -> Option<Self> {
+    pub(crate) fn new(kinds: &[CaptureKind]) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("SKIPPED: packets: not root");
             return None;
@@ -72,7 +72,7 @@ impl Network {
     }
 
     /// The next capture that `wanted` takes; the others are kept.
-    fn next(&mut self, mut wanted: impl FnMut(&Capture) -> bool) -> Capture {
+    pub(crate) fn next(&mut self, mut wanted: impl FnMut(&Capture) -> bool) -> Capture {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if let Some(at) = self.seen.iter().position(&mut wanted) {
@@ -173,7 +173,7 @@ fn dns_of(capture: &Capture) -> Option<&DnsEvent> {
 }
 
 /// Runs a test on a thread of its own, which the namespace goes with.
-fn in_namespace(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     std::thread::spawn(test).join().unwrap();
 }
 
