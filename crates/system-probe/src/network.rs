@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use anyhow::Result;
 use atalaya_config::Config;
+use atalaya_model::EventData;
 use atalaya_model::capture::{Body, Capture};
 use atalaya_network::manager::{Manager, NetworkStatus, Programs, Settings};
 use atalaya_sensor::{InterfacePackets, Sensor};
@@ -113,9 +114,14 @@ impl Network {
             Body::Fork(fork) => self
                 .manager
                 .namespace_seen(fork.child_pid, fork.namespaces.net),
-            _ => self
+            Body::Exec(_) => self
                 .manager
                 .namespace_seen(capture.header.tid, capture.header.netns),
+            // A thread can do that alone.
+            Body::Event(data) if matches!(**data, EventData::Unshare(_)) => self
+                .manager
+                .namespace_seen(capture.header.tid, capture.header.netns),
+            _ => {}
         }
     }
 

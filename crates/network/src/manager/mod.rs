@@ -37,8 +37,8 @@ use crate::tc::link::ProgramId;
 use device::{Program, Wanted};
 pub use settings::{InterfaceStatus, NamespaceStatus, NetworkStatus, Settings};
 
-/// How long an answer of the thread is waited for. It is at work on a namespace for milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the state is waited for. The thread is at work on a namespace for milliseconds, but at start on all of them.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The classifiers, already loaded. They must return `TC_ACT_UNSPEC` for what they have no reason to drop.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,7 @@ pub struct Manager {
     known: Known,
     gone: Gone,
     active: Arc<AtomicBool>,
+    last: Mutex<Option<NetworkStatus>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -117,6 +118,7 @@ impl Manager {
                 known,
                 gone,
                 active,
+                last: Mutex::new(None),
                 thread: Some(thread),
             }),
             Ok(Err(error)) => Err(error),
@@ -171,11 +173,15 @@ impl Manager {
         }
     }
 
-    /// The state; `None` if the thread does not answer in time.
+    /// The state; the last one that was asked for if the thread has much to do just now. `None`: it has never answered.
     pub fn status(&self) -> Option<NetworkStatus> {
         let (sender, answer) = channel();
         self.tell(Command::Status(sender));
-        answer.recv_timeout(PATIENCE).ok()
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(status) = answer.recv_timeout(PATIENCE) {
+            *last = Some(status);
+        }
+        last.clone()
     }
 
     /// The interfaces that have gone since the last call, each with the number of its namespace: at a move, with that of the one it has left.

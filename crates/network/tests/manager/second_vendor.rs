@@ -5,9 +5,11 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use atalaya_network::doctor::Verdict;
 use atalaya_network::manager::Settings;
 use atalaya_network::tc::{Attached, Direction, Hook};
 
+use crate::replace::prepend_tcx;
 use crate::support::run;
 use crate::world::{
     Counter, Pod, SIDES, World, attach_clsact, attach_tcx, both, clsact, connect, eventually,
@@ -76,6 +78,7 @@ fn theirs_at_priority_1_by_replace_is_never_touched() {
             "{blind:?} {}",
             cilium.count()
         );
+        assert_eq!(world.verdict("lxc1"), Verdict::Blind);
         // Ours are switched off, on and off beside them.
         world.off();
         assert_eq!(shape(&listed("lxc1"), cilium.id()), there);
@@ -84,6 +87,7 @@ fn theirs_at_priority_1_by_replace_is_never_touched() {
         assert_eq!(shape(&listed("lxc1"), cilium.id()), there);
         assert_eq!(world.places("lxc1").len(), 2);
         delete("lxc1", 1, 1);
+        assert_eq!(world.verdict("lxc1"), Verdict::Alone);
         let again = seen(world, &pod);
         assert!(again.0 >= 20 && again.1 >= 20, "{again:?}");
         world.off();
@@ -106,6 +110,12 @@ fn theirs_at_priority_5_and_11_is_never_touched() {
             let is_blind = priority < 10 && verdict == OK;
             assert_eq!(seen.0 < 20, is_blind, "{priority} {verdict}: {seen:?}");
             assert!(other.count() >= counted + 20);
+            let right = if is_blind {
+                Verdict::Blind
+            } else {
+                Verdict::InPeace
+            };
+            assert_eq!(world.verdict("lxc1"), right, "{priority} {verdict}");
             world.off();
             assert_eq!(shape(&listed("lxc1"), other.id()), there);
             world.on();
@@ -145,6 +155,7 @@ fn theirs_in_the_place_of_ours_stays_and_ours_returns_after_it() {
             .interface(atalaya_network::netns::NetNs::own().unwrap().inum(), "lxc1")
             .unwrap();
         assert_eq!(state.errors.len(), 2, "{state:?}");
+        assert_eq!(world.verdict("lxc1"), Verdict::Blind);
         traffic(&pod, 92, 5);
         delete("lxc1", 10, 1);
         world.attached("lxc1");
@@ -202,6 +213,7 @@ fn theirs_in_tcx_before_and_after_ours() {
             places.len() == 2 && places.iter().all(|one| one.position == 0),
             "{places:?}"
         );
+        assert_eq!(world.verdict("early"), Verdict::InPeace);
         drop(early);
         // Theirs comes after ours, at the end, as Cilium does.
         connect(&pod, "lxc1", 92);
@@ -213,11 +225,22 @@ fn theirs_in_tcx_before_and_after_ours() {
         let seen = seen(world, &pod);
         assert!(seen.0 >= 20 && seen.1 >= 20, "{seen:?}");
         assert!(cilium.count() >= 20);
+        assert_eq!(world.verdict("lxc1"), Verdict::InPeace);
         world.off();
         assert_eq!(of_program(&listed("lxc1"), cilium.id()).len(), 2);
         world.on();
         assert_eq!(of_program(&listed("lxc1"), cilium.id()).len(), 2);
         drop(late);
+        // Who goes before ours on purpose is told of, and not fought.
+        let first: Vec<_> = SIDES
+            .iter()
+            .map(|side| prepend_tcx(&interface("lxc1"), *side, cilium.fd()))
+            .collect();
+        assert_eq!(world.verdict("lxc1"), Verdict::Blind);
+        world.on();
+        assert_eq!(world.verdict("lxc1"), Verdict::Blind);
+        drop(first);
+        assert_eq!(world.verdict("lxc1"), Verdict::Alone);
         traffic(&pod, 92, 5);
     });
 }

@@ -14,6 +14,7 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use atalaya_network::doctor::{self, Verdict};
 use atalaya_network::manager::{InterfaceStatus, Manager, NetworkStatus, Programs, Settings};
 use atalaya_network::netns::NetNs;
 use atalaya_network::tc::{Attached, Direction, Hook, list};
@@ -171,6 +172,24 @@ pub struct World {
     pub manager: Manager,
     pub ours: Ours,
     pub only: Arc<RwLock<BTreeSet<u32>>>,
+    prefers_tcx: bool,
+    /// A process, so that the node is found where others look for namespaces.
+    _resident: Resident,
+}
+
+struct Resident(Child);
+
+impl Resident {
+    fn here() -> Self {
+        Self(Command::new("sleep").arg("300").spawn().unwrap())
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl World {
@@ -187,6 +206,7 @@ impl World {
     pub fn start(settings: Settings) -> Self {
         let node = NetNs::own().unwrap().inum();
         let only = Arc::new(RwLock::new(BTreeSet::from([node])));
+        let prefers_tcx = settings.prefer_tcx;
         let settings = Settings {
             only: Some(Arc::clone(&only)),
             ..settings
@@ -195,7 +215,28 @@ impl World {
             manager: Manager::start(settings, || {}).unwrap(),
             ours: Ours::new(),
             only,
+            prefers_tcx,
+            _resident: Resident::here(),
         }
+    }
+
+    /// What the doctor says of an interface of the node.
+    pub fn verdict(&self, name: &str) -> Verdict {
+        let options = doctor::Options {
+            ours: BTreeSet::from([self.ours.ingress.id(), self.ours.egress.id()]),
+            only: Some(BTreeSet::from([NetNs::own().unwrap().inum()])),
+            prefer_tcx: self.prefers_tcx,
+            ..doctor::Options::default()
+        };
+        let report = doctor::examine(&options);
+        let mut interfaces = report
+            .namespaces
+            .iter()
+            .flat_map(|namespace| &namespace.interfaces);
+        let found = interfaces.find(|interface| interface.name == name);
+        found
+            .unwrap_or_else(|| panic!("{name} is not in {report:?}"))
+            .verdict
     }
 
     pub fn admit(&self, netns: u32) {
