@@ -34,6 +34,8 @@ fn main() {
         ("layout", "layout", None),
         ("tasks", "tasks", None),
         ("tasks_legacy", "tasks", Some("-DLEGACY")),
+        ("sockets", "sockets", None),
+        ("sockets_legacy", "sockets", Some("-DLEGACY")),
     ] {
         let headers = out.display().to_string();
         let types = out.join(format!("{object}.btf"));

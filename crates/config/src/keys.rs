@@ -1,10 +1,12 @@
 //! The table of keys.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::load::Program;
 use crate::names::{AgentVersion, HashNames};
+use crate::networks::Networks;
 use crate::value::{Positive, Setting, words};
 use crate::yaml::Node;
 
@@ -19,6 +21,18 @@ words! {
         Kprobe = "kprobe",
         /// Tracepoints only.
         Tracepoint = "tracepoint",
+    }
+}
+
+words! {
+    /// Which packets are told of those that pass a rule's filter and that no process is known of.
+    Ownerless: "all, no_pid_tcp_syn or none" {
+        /// All.
+        All = "all",
+        /// Those that open a connection of TCP.
+        TcpSyn = "no_pid_tcp_syn",
+        /// None.
+        None = "none",
     }
 }
 
@@ -154,6 +168,77 @@ keys! {
 
     /// Report every failed system call that a rule asks for. When off, only those that failed with EACCES or EPERM.
     "runtime_security_config.syscalls.capture_all_errors.enabled" => capture_all_errors: bool = false, "", PROBE;
+
+    /// The address of the cloud's metadata service (`imds` events).
+    "runtime_security_config.imds_ipv4" => imds_ipv4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254), "", PROBE;
+
+    /// Keep what names DNS answers give addresses: for `connect.addr.hostname` and `accept.addr.hostname`.
+    "event_monitoring_config.dns_resolution.enabled" or "runtime_security_config.dns_resolution.enabled" => dns_resolution_enabled: bool = true, "", PROBE;
+
+    /// Of how many addresses the names are kept.
+    "event_monitoring_config.dns_resolution.cache_size" or "runtime_security_config.dns_resolution.cache_size" => dns_resolution_cache_size: u64 = 1024, "addresses", PROBE;
+
+    /// How many aliases may lie between a name and the address that it gets.
+    "event_monitoring_config.dns_resolution.cname_max_depth" or "runtime_security_config.dns_resolution.cname_max_depth" => dns_resolution_cname_max_depth: u64 = 2, "aliases", PROBE;
+
+    /// Attach classifiers to network interfaces while a rule needs them. When off there are none anywhere, and no events of packets. SIGHUP
+    /// to system-probe puts a change in force.
+    "event_monitoring_config.network.enabled" or "runtime_security_config.network.enabled" => network_enabled: bool = true, "", PROBE;
+
+    /// Attach them to what comes in as well: without it answers of DNS are not seen.
+    "event_monitoring_config.network.ingress.enabled" or "runtime_security_config.network.ingress.enabled" => network_ingress_enabled: bool = true, "", PROBE;
+
+    /// Attach by tcx links where the kernel has them (6.6 and newer): before all others, and nobody replaces them. Off, or on older kernels:
+    /// by filters of clsact, which the next two keys are about.
+    "runtime_security_config.network.tcx.enabled" => network_tcx_enabled: bool = true, "", PROBE;
+
+    /// The priority of the filters, 1 to 65535. The kernel runs those of lower numbers first, and one that returns TC_ACT_OK is the last.
+    "event_monitoring_config.network.classifier_priority" or "runtime_security_config.network.classifier_priority" => network_classifier_priority: u64 = 10, "", PROBE;
+
+    /// Their handle within the priority; 0: the kernel's choice.
+    "event_monitoring_config.network.classifier_handle" or "runtime_security_config.network.classifier_handle" => network_classifier_handle: u64 = 0, "", PROBE;
+
+    /// Accepted, without effect: one classifier a direction does all, raw packets included.
+    "event_monitoring_config.network.raw_classifier_handle" or "runtime_security_config.network.raw_classifier_handle" => network_raw_classifier_handle: u64 = 0, "", PROBE;
+
+    /// Interfaces whose names begin so do not make a namespace worth watching that has no process.
+    "event_monitoring_config.network.lazy_interface_prefixes"
+        or "runtime_security_config.network.lazy_interface_prefixes"
+        => network_lazy_interface_prefixes: Vec<String> = Vec::new(), "", PROBE;
+
+    /// So many network namespaces are watched. What is beyond is reported, and taken when there is room.
+    "runtime_security_config.network.max_namespaces" => network_max_namespaces: u64 = 1024, "namespaces", PROBE;
+
+    /// Watch only these network namespaces, by the numbers that `readlink /proc/PID/ns/net` shows; empty: all. To try it on a single pod.
+    "runtime_security_config.network.namespaces" => network_namespaces: Vec<String> = Vec::new(), "", PROBE;
+
+    /// Count what goes over network interfaces, for `network_flow_monitor` events.
+    "event_monitoring_config.network.flow_monitor.enabled" or "runtime_security_config.network.flow_monitor.enabled" => flow_monitor_enabled: bool = false, "", PROBE;
+
+    /// How often that becomes events.
+    "event_monitoring_config.network.flow_monitor.period" or "runtime_security_config.network.flow_monitor.period" => flow_monitor_period: Positive = Positive::seconds(10), "", PROBE;
+
+    /// Accepted, without effect: whose a flow is, is found in one way on all kernels.
+    "event_monitoring_config.network.flow_monitor.sk_storage.enabled" or "runtime_security_config.network.flow_monitor.sk_storage.enabled" => flow_monitor_sk_storage: bool = false, "", PROBE;
+
+    /// Run the packet filters of rules (`packet.filter`) and of `network_filter` actions. Without, neither does anything.
+    "event_monitoring_config.network.raw_packet.enabled" or "runtime_security_config.network.raw_packet.enabled" => raw_packet_enabled: bool = true, "", PROBE;
+
+    /// How many packets that pass a rule's filter are told in a second, of each filter and process; 0 for all. Actions are carried out on all.
+    "event_monitoring_config.network.raw_packet.limiter_rate" or "runtime_security_config.network.raw_packet.limiter_rate" => raw_packet_limiter_rate: u64 = 10, "packets", PROBE;
+
+    /// Which packets are told of those that pass a rule's filter (`packet.filter`) and that no process is known of.
+    "event_monitoring_config.network.raw_packet.filter" or "runtime_security_config.network.raw_packet.filter" => raw_packet_filter: Ownerless = Ownerless::TcpSyn, "", PROBE;
+
+    /// The networks whose addresses are not public (`*.is_public`).
+    "event_monitoring_config.network.private_ip_ranges"
+        or "runtime_security_config.network.private_ip_ranges"
+        => private_ip_ranges: Networks = Networks::private(), "", PROBE;
+
+    /// Further such networks.
+    "event_monitoring_config.network.extra_private_ip_ranges"
+        or "runtime_security_config.network.extra_private_ip_ranges"
+        => extra_private_ip_ranges: Networks = Networks::default(), "", PROBE;
 
     /// How many events a rule without `every` may send at once before its rate limit counts; 0 counts as 1.
     "runtime_security_config.event_server.burst" => event_server_burst: u64 = 40, "events", PROBE;

@@ -24,11 +24,13 @@ mod foreign;
 mod keys;
 mod load;
 mod names;
+mod networks;
 mod value;
 mod yaml;
 
 pub use docs::markdown;
-pub use keys::{Config, HookTier, KEYS, Key, LogLevel};
+pub use keys::{Config, HookTier, KEYS, Key, LogLevel, Ownerless};
 pub use load::{LoadError, Loaded, Problem, Program, Severity, Sources};
 pub use names::{AgentVersion, HashNames};
+pub use networks::Networks;
 pub use value::Positive;

@@ -151,12 +151,12 @@ fn a_key_in_the_other_programs_file_counts_and_is_noted() {
 fn a_datadog_key_without_effect_is_only_noted() {
     let loaded = load(
         "system-probe.yaml",
-        "runtime_security_config:\n  network:\n    enabled: false\n  activity_dump: {enabled: true}\nsystem_probe_config:\n  bpf_debug: true\n",
+        "runtime_security_config:\n  network_monitoring:\n    enabled: false\n  activity_dump: {enabled: true}\nsystem_probe_config:\n  bpf_debug: true\n",
     );
     assert_eq!(loaded.problems.len(), 3);
     assert!(loaded.problems.iter().all(|p| p.severity == Severity::Note));
     assert!(
-        env(&[("DD_RUNTIME_SECURITY_CONFIG_NETWORK_ENABLED", "false")])
+        env(&[("DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED", "false")])
             .problems
             .is_empty()
     );

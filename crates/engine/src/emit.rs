@@ -37,6 +37,8 @@ pub(crate) struct Extras {
     pub(crate) variables: VariableValues,
     /// What `hash` actions brought.
     pub(crate) hashed: Vec<Hashed>,
+    /// What other actions did, for `agent.rule_actions`.
+    pub(crate) actions: Vec<Value>,
 }
 
 /// The hashes of one of the event's files.
@@ -58,7 +60,8 @@ impl Emitter {
             return false;
         }
         let variables = variables::for_event(&extras.variables, &self.agent.scrubber);
-        let actions: Vec<Value> = extras.hashed.iter().map(Hashed::report).collect();
+        let hashed = extras.hashed.iter().map(Hashed::report);
+        let actions: Vec<Value> = hashed.chain(extras.actions.iter().cloned()).collect();
         let context = RuleContext {
             rule_id: rule.rule_id(),
             source_rule_id: &rule.written_id,

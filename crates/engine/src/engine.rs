@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use atalaya_model::capture::{CaptureKind, Loss};
+use atalaya_model::capture::{CaptureKind, Loss, PacketFilters};
 use atalaya_model::json::{
     AgentContext, BrokenLineage, BrokenProcess, CustomEvent, Heartbeat, LostEvents, LostIn,
 };
@@ -22,6 +22,7 @@ use crate::emit::{Emitter, epoch_now_ns};
 use crate::hashing::{self, Hashing, Names};
 use crate::holders::key_of;
 use crate::options::EngineOptions;
+use crate::packets::Orders;
 use crate::pulse::{self, Pulse};
 use crate::queue::Queues;
 use crate::report;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) pulse: Pulse,
     pub(crate) self_test: SelfTest,
     pub(crate) hashing: Arc<Hashing>,
+    /// What `network_filter` actions have dropped.
+    pub(crate) orders: Orders,
     /// Held by the event loop for a batch at a time, and by whoever dumps it.
     tree: Mutex<ProcessTree>,
     variables: Mutex<VariableStore>,
@@ -146,6 +149,20 @@ impl Shared {
         for event in events {
             tracing::warn!(map = event.map, lost = ?event.per_event, "events were lost");
             self.custom(&CustomEvent::LostEvents(event));
+        }
+    }
+
+    /// Makes events of the flows that were counted since the last time.
+    fn report_flows(&self) {
+        if !self.rules.load().wants(CaptureKind::NetworkFlowMonitor) {
+            return;
+        }
+        let flows = match self.source().as_mut() {
+            Some(source) => source.take_flows(),
+            None => return,
+        };
+        for capture in flows {
+            self.queues.push(capture);
         }
     }
 
@@ -301,10 +318,14 @@ impl Engine {
                 shared.self_test.policy(),
                 1,
                 Texts::default(),
+                &PacketFilters::default(),
             );
             let mut source = shared.source();
             let source = source.as_mut().ok_or(EngineError::Stopping)?;
             loaded.applied = source.apply(&loaded.interest)?;
+            shared
+                .orders
+                .renew(source.as_mut(), &loaded.interest.filters);
             let sink = Arc::clone(&shared);
             source.start(Box::new(move |capture| sink.queues.push(capture)))?;
             if let Some(tasks) = source.tasks() {
@@ -436,6 +457,7 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         pulse: Pulse::new(options.heartbeat.clone(), now),
         self_test: SelfTest::new(options.self_test.clone()),
         hashing,
+        orders: Orders::default(),
         tree: Mutex::new(ProcessTree::new(options.tree)),
         variables: Mutex::new(VariableStore::new(&[])),
         reload_error: Mutex::new(None),
@@ -451,15 +473,22 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
 fn keep_house(shared: &Shared) {
     const TICK: Duration = Duration::from_secs(1);
     const CLOCKS: Duration = Duration::from_secs(10);
-    let tick = TICK.min(shared.pulse.period());
+    let tick = TICK
+        .min(shared.pulse.period())
+        .min(shared.options.flow_period);
     shared.beat();
     let (mut broken, mut told_broken) = (Vec::new(), None);
     let (mut beaten, mut told, mut clocks) = (Instant::now(), Instant::now(), Instant::now());
+    let mut flows = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(tick) {
         if told.elapsed() >= TICK {
             told = Instant::now();
             shared.report_losses();
             shared.report_broken(&mut broken, &mut told_broken);
+        }
+        if flows.elapsed() >= shared.options.flow_period {
+            flows = Instant::now();
+            shared.report_flows();
         }
         if beaten.elapsed() >= shared.pulse.period() {
             beaten = Instant::now();

@@ -20,9 +20,11 @@ mod emit;
 mod engine;
 mod hashing;
 mod holders;
+mod hostnames;
 mod logging;
 mod options;
 mod output;
+mod packets;
 mod pulse;
 mod queue;
 mod reload;
@@ -37,10 +39,12 @@ mod worker;
 
 pub use control::Control;
 pub use engine::{Engine, EngineError};
+pub use hostnames::HostnameOptions;
 pub use options::{EngineOptions, HeartbeatOptions, SelfTestOptions};
 pub use output::Output;
 pub use queue::QueueLimits;
 pub use selftest::{Outcome, TestRow};
 pub use source::{
-    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
+    SourceReport,
 };

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use atalaya_model::capture::PacketOptions;
 use atalaya_model::json::Scrubber;
 use atalaya_policy::{DEFAULT_BURST, DEFAULT_PERIOD, EMULATED_AGENT_VERSION, HostFacts};
 use atalaya_resolvers::{HashOptions, TreeOptions};
 use atalaya_spool::Spool;
 
+use crate::hostnames::HostnameOptions;
 use crate::output::Output;
 use crate::queue::QueueLimits;
 
@@ -50,6 +52,12 @@ pub struct EngineOptions {
     pub tree: TreeOptions,
     /// Bounds of the queues between the sensor and the event loop.
     pub queues: QueueLimits,
+    /// What is asked of the classifiers of packets.
+    pub packets: PacketOptions,
+    /// How often the flows that were counted become events.
+    pub flow_period: Duration,
+    /// The names of addresses.
+    pub hostnames: HostnameOptions,
     /// Evaluate the exec rules on the processes that are there at start (`event.source == "snapshot"`).
     pub replay_snapshot: bool,
 }
@@ -75,6 +83,9 @@ impl Default for EngineOptions {
             heartbeat: HeartbeatOptions::default(),
             tree: TreeOptions::default(),
             queues: QueueLimits::default(),
+            packets: PacketOptions::default(),
+            flow_period: Duration::from_secs(10),
+            hostnames: HostnameOptions::default(),
             replay_snapshot: true,
         }
     }

@@ -40,6 +40,7 @@ impl Shared {
             self.self_test.policy(),
             old.generation + 1,
             old.ruleset.texts().clone(),
+            &old.interest.filters,
         );
         if let Some(why) = fails_as_a_whole(&old, &loaded) {
             return Err(EngineError::Policies(why));
@@ -56,6 +57,7 @@ impl Shared {
             // Only costs: the kernel goes on sending what the old rules needed.
             tracing::warn!(%error, "the kernel's filters could not be made narrower");
         }
+        self.orders.renew(source.as_mut(), &loaded.interest.filters);
         drop(guard);
         log(&diff);
         self.announce_rules(&loaded, Some(&diff));
@@ -152,6 +154,12 @@ fn widen(
 fn union(old: &Interest, new: &Interest) -> Interest {
     let mut both = new.clone();
     both.capture_all_errors |= old.capture_all_errors;
+    for (new, old) in [
+        (&mut both.filters.rules, &old.filters.rules),
+        (&mut both.filters.actions, &old.filters.actions),
+    ] {
+        new.extend(old.iter().map(|(text, number)| (text.clone(), *number)));
+    }
     for (kind, old) in &old.approvers {
         let new = both.approvers.entry(*kind).or_default();
         let Approvers {
@@ -262,6 +270,7 @@ mod tests {
         let interest = |kinds: Vec<(CaptureKind, Approvers)>| Interest {
             approvers: kinds.into_iter().collect(),
             capture_all_errors: false,
+            ..Interest::default()
         };
         let old = interest(vec![
             (CaptureKind::Open, path("/a", 1)),

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind};
+use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind, PacketFilters};
 use atalaya_policy::{InternalPolicy, LoadOptions, LoadReport, Rule, RuleSet, Status, Texts};
 
 use crate::options::EngineOptions;
 use crate::source::{ApplyReport, Interest};
-use crate::{pulse, selftest};
+use crate::{packets, pulse, selftest};
 
 /// What a rule has done.
 #[derive(Debug, Default)]
@@ -43,6 +43,7 @@ impl Loaded {
         self_test: Option<InternalPolicy>,
         generation: u64,
         earlier: Texts,
+        filters: &PacketFilters,
     ) -> Self {
         let mut internal = vec![pulse::policy()];
         internal.extend(self_test);
@@ -58,7 +59,7 @@ impl Loaded {
             },
         );
         let counters = ruleset.rules().iter().map(|_| Arc::default()).collect();
-        let interest = interest(&ruleset, options.capture_all_errors);
+        let interest = interest(&ruleset, options, filters);
         let wanted = CAPTURE_KINDS.map(|kind| ruleset.has_rules(kind.name()));
         Self {
             ruleset,
@@ -156,20 +157,53 @@ pub(crate) fn is_internal(rule: &Rule, source: &str) -> bool {
 
 /// What the kernel must send so that no rule misses an event: file events by their necessary conditions. Life-cycle
 /// captures come always, for the process tree.
-fn interest(ruleset: &RuleSet, capture_all_errors: bool) -> Interest {
+fn interest(ruleset: &RuleSet, options: &EngineOptions, before: &PacketFilters) -> Interest {
     let kinds: BTreeSet<CaptureKind> = ruleset
         .event_types()
         .filter_map(CaptureKind::from_name)
         .filter(|kind| *kind >= CaptureKind::Open)
         .chain(follows_capabilities(ruleset).then_some(CaptureKind::Capabilities))
         .collect();
-    Interest {
-        approvers: kinds
-            .into_iter()
-            .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
-            .collect(),
-        capture_all_errors,
+    let mut approvers: BTreeMap<CaptureKind, Approvers> = kinds
+        .into_iter()
+        .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
+        .collect();
+    if options.packets.enabled && options.hostnames.enabled && follows_hostnames(ruleset) {
+        let answers = approvers.entry(CaptureKind::Dns).or_default();
+        answers.all = true;
+        answers
+            .all_because
+            .push("the names of addresses come from the answers".to_owned());
     }
+    let (filters, left) = packets::filters(ruleset, before);
+    if !left.is_empty() {
+        tracing::warn!(
+            filters = ?left,
+            "there are more packet filters than {} of rules and {} of actions: these are not run",
+            PacketFilters::RULES,
+            PacketFilters::ACTIONS
+        );
+    }
+    if !filters.actions.is_empty() {
+        // Who has packets dropped is the classifiers, which are there while packets are wanted.
+        approvers.entry(CaptureKind::Packet).or_insert(Approvers {
+            all: true,
+            ..Approvers::default()
+        });
+    }
+    Interest {
+        approvers,
+        capture_all_errors: options.capture_all_errors,
+        packets: options.packets,
+        filters,
+    }
+}
+
+/// Whether rules ask for the names of addresses: they are known from the answers of DNS.
+fn follows_hostnames(ruleset: &RuleSet) -> bool {
+    let names = ["connect.addr.hostname", "accept.addr.hostname"];
+    let is_of = |field: &str| names.iter().any(|name| field.starts_with(name));
+    ruleset.fields(None).iter().any(|field| is_of(&field.name))
 }
 
 /// Whether rules of other events ask for what capabilities a process has used: it is known from the events of their use.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use atalaya_model::capture::{Approvers, Capture, CaptureKind, Loss};
+use atalaya_model::capture::{
+    Approvers, Capture, CaptureKind, Loss, PacketFilters, PacketOptions, PacketOrders,
+    PacketSubject,
+};
 use atalaya_resolvers::TaskSource;
 
 /// Where the source delivers to, in the order of time. It is called by the source's own thread and does not block for file
@@ -17,6 +20,10 @@ pub struct Interest {
     pub approvers: BTreeMap<CaptureKind, Approvers>,
     /// Failed calls of every errno, not only of denied access.
     pub capture_all_errors: bool,
+    /// What is asked of the classifiers of packets.
+    pub packets: PacketOptions,
+    /// The filters that they run.
+    pub filters: PacketFilters,
 }
 
 /// What became of an [`Interest`].
@@ -76,6 +83,15 @@ pub struct SourceReport {
 #[error("{0}")]
 pub struct SourceError(pub String);
 
+/// Who has packets dropped.
+pub trait PacketEnforcer: std::fmt::Debug + Send {
+    /// What is done from here on to the packets of somebody that pass the filters of actions; nothing removes the orders.
+    ///
+    /// # Errors
+    /// There are too many, or the kernel says no.
+    fn set(&self, subject: PacketSubject, orders: PacketOrders) -> Result<(), SourceError>;
+}
+
 /// A source of captures: the sensor, or a test's own.
 ///
 /// The order of use is `apply`, `start`, then the rest in any order, `apply` again at each reload. Dropping it detaches
@@ -88,6 +104,14 @@ pub trait EventSource: Send {
     fn start(&mut self, sink: Sink) -> Result<(), SourceError>;
     /// The losses since the last call.
     fn take_losses(&mut self) -> Vec<Loss>;
+    /// The flows of packets since the last call, as captures.
+    fn take_flows(&mut self) -> Vec<Capture> {
+        Vec::new()
+    }
+    /// Who has packets dropped; `None` while nobody can. To be asked for again after each `apply`.
+    fn packet_enforcer(&mut self) -> Option<Box<dyn PacketEnforcer>> {
+        None
+    }
     /// Asks the kernel for a sign of life that comes back as a heartbeat capture with this number.
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError>;
     /// Who lists all processes, for a process tree that has lost its thread; `None` where nobody can.

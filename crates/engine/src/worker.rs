@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
-use atalaya_model::{Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process, Target};
+use atalaya_model::{
+    AcceptEvent, ConnectEvent, Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process,
+    Target,
+};
 use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
 
@@ -14,11 +17,13 @@ use crate::emit::{Extras, epoch_now_ns};
 use crate::engine::Shared;
 use crate::hashing::{Deferred, Pending};
 use crate::holders::{Holders, key_of};
+use crate::hostnames::Hostnames;
 use crate::logging::RuleLog;
+use crate::packets::Actor;
 use crate::queue::kind_of;
 use crate::rules::{Loaded, is_internal};
 use crate::stats::add;
-use crate::{pulse, selftest};
+use crate::{packets, pulse, selftest};
 
 /// File captures between two looks at the life-cycle queue.
 const BATCH: usize = 256;
@@ -36,6 +41,7 @@ pub(crate) struct Worker {
     limiter: RateLimiter,
     log: RuleLog,
     scratch: Scratch,
+    hostnames: Hostnames,
     /// The load that the above, and the variables, belong to.
     loaded: Arc<Loaded>,
 }
@@ -44,6 +50,7 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let (period, burst) = shared.options.rule_limit;
         let limiter = RateLimiter::with_limit(period, burst);
+        let hostnames = Hostnames::new(shared.options.hostnames);
         Self {
             shared,
             vital: VecDeque::new(),
@@ -51,6 +58,7 @@ impl Worker {
             limiter,
             log: RuleLog::default(),
             scratch: Scratch::default(),
+            hostnames,
             loaded: Arc::new(Loaded::none()),
         }
     }
@@ -172,11 +180,14 @@ impl Worker {
         let over = over(kind, &process);
         if loaded.wants(kind) {
             let event = self.event(tree, &header, process, data);
-            self.evaluate(loaded, tree, store, event, header.time_ns);
+            self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
         }
         // Only now: the last event of a process still sees its variables.
         if let Some(over) = over {
             store.process_ended(over);
+        }
+        if kind == CaptureKind::Exit {
+            self.shared.orders.ended(&header);
         }
     }
 
@@ -196,6 +207,11 @@ impl Worker {
         {
             tree.capabilities_used(&header, uses.attempted, uses.used);
         }
+        if let Body::Event(data) = &body
+            && let EventData::Dns(answer) = &**data
+        {
+            self.hostnames.learn(header.netns, answer);
+        }
         // A record that was on its way when the last rule about it was unloaded.
         if !loaded.wants(kind) {
             return;
@@ -211,8 +227,21 @@ impl Worker {
             Body::Event(data) => *data,
             _ => return,
         };
+        packets::name_filter(&mut data, &loaded.interest.filters);
         if let Some(target) = data.target_pid().and_then(|pid| tree.get(pid)) {
             data.set_target(Target::new(Arc::clone(target)));
+        }
+        if let EventData::Connect(ConnectEvent { addr, .. })
+        | EventData::Accept(AcceptEvent { addr, .. }) = &mut data
+            && let Some(ip) = addr.address.ip
+        {
+            addr.hostnames = self.hostnames.of(header.netns, ip.addr());
+        }
+        if header.no_task {
+            let process = tree.owner(&header);
+            let event = self.event(tree, &header, process, data);
+            self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
+            return;
         }
         // Who changes its credentials is told with those it had: as the tree knows them, where the hook came too late.
         let made = header.creds_after.then_some(header.creds);
@@ -223,7 +252,7 @@ impl Worker {
         }
         let (process, _) = tree.resolve(&header);
         let event = self.event(tree, &header, process, data);
-        self.evaluate(loaded, tree, store, event, header.time_ns);
+        self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
         if let Some(made) = made {
             header.creds = made;
             tree.resolve(&header);
@@ -265,7 +294,7 @@ impl Worker {
             );
             event.source = EventSource::Snapshot;
             let evaluated = catch_unwind(AssertUnwindSafe(|| {
-                self.evaluate(&loaded, &tree, &mut store, event, now);
+                self.evaluate(&loaded, &tree, &mut store, event, now, Actor::default());
             }));
             if evaluated.is_err() {
                 add(&self.shared.stats.panics, 1);
@@ -281,6 +310,7 @@ impl Worker {
         store: &mut VariableStore,
         event: Event,
         monotonic_ns: u64,
+        actor: Actor,
     ) {
         let shared = &self.shared;
         let (limiter, log) = (&mut self.limiter, &mut self.log);
@@ -309,9 +339,14 @@ impl Worker {
                     return;
                 }
                 let mut hashes = Vec::new();
+                let mut actions = Vec::new();
                 variables.act(rule, &event, |_, action| match &action.body {
                     ActionBody::Log(line) => log.write(rule, line, &event, monotonic_ns),
                     ActionBody::Hash(hash) => hashes.push(hash),
+                    ActionBody::NetworkFilter(action) => {
+                        let filters = &loaded.interest.filters;
+                        actions.push(shared.orders.act(action, actor, filters));
+                    }
                     // Told once, when the policy was loaded.
                     _ => {}
                 });
@@ -330,6 +365,7 @@ impl Worker {
                 }
                 let extras = Extras {
                     variables: variables.values(),
+                    actions,
                     ..Extras::default()
                 };
                 if hashes.is_empty() {

@@ -574,8 +574,8 @@ rules:
     expression: open.file.path == "/x"
     actions:
       - kill: {signal: SIGKILL}
-  - id: dns
-    expression: dns.question.name == "example.com"
+  - id: later
+    expression: ondemand.name == "vfs_open"
   - id: off
     expression: open.file.path == "/x"
     disabled: true
@@ -598,14 +598,14 @@ rules:
         "action `kill` not executed by this build"
     );
     assert_eq!(rules["kills"]["actions"][0]["type"], "kill");
-    assert_eq!(rules["dns"]["status"], "loaded");
+    assert_eq!(rules["later"]["status"], "loaded");
     assert!(
-        rules["dns"]["unavailable"][0]
+        rules["later"]["unavailable"][0]
             .as_str()
             .unwrap()
             .contains("event not available here"),
         "{}",
-        rules["dns"]
+        rules["later"]
     );
     assert_eq!(rules["off"]["filter_type"], "disabled");
     assert_eq!(rules["old"]["status"], "filtered");

@@ -4,6 +4,7 @@
 //! `CLOCK_BOOTTIME`.
 
 use crate::event::EventData;
+use std::collections::BTreeMap;
 
 macro_rules! capture_kinds {
     ($($(#[$doc:meta])* $kind:ident = $number:literal, $name:literal;)*) => {
@@ -120,6 +121,16 @@ capture_kinds! {
     UnloadModule = 57, "unload_module";
     /// Namespaces were left.
     Unshare = 58, "unshare";
+    /// A name was asked for in DNS, or the answer came.
+    Dns = 64, "dns";
+    /// A cloud provider's metadata service was asked, or answered.
+    Imds = 65, "imds";
+    /// A packet passed that a rule's filter asks for.
+    Packet = 66, "packet";
+    /// What went over a network interface was counted.
+    NetworkFlowMonitor = 67, "network_flow_monitor";
+    /// A DNS message could not be read.
+    FailedDns = 68, "failed_dns";
 }
 
 impl CaptureKind {
@@ -128,6 +139,15 @@ impl CaptureKind {
     pub fn is_file_call(self) -> bool {
         (Self::Open as u16..=Self::Utimes as u16).contains(&(self as u16))
             || matches!(self, Self::Chdir | Self::Setxattr | Self::Removexattr)
+    }
+
+    /// Whether it is seen at the network interfaces, not in the process that causes it.
+    #[must_use]
+    pub fn is_of_packets(self) -> bool {
+        matches!(
+            self,
+            Self::Dns | Self::Imds | Self::Packet | Self::NetworkFlowMonitor | Self::FailedDns
+        )
     }
 
     /// Whether it is part of what the process tree is made of.
@@ -184,6 +204,8 @@ pub struct Header {
     pub is_async: bool,
     /// The call came through the 32-bit entry.
     pub compat: bool,
+    /// No task caused it by itself, as with a packet: of the task only the ids are known, and what it was allowed is not.
+    pub no_task: bool,
 }
 
 /// The credentials of a task. Ids are those of the initial user namespace.
@@ -418,6 +440,88 @@ pub struct FileCall {
     pub arg_path2: String,
     /// The directory file descriptor argument (`AT_FDCWD` is -100).
     pub dirfd: i32,
+}
+
+/// What is asked of the classifiers beside the approvers of the kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PacketOptions {
+    /// Look at packets at all.
+    pub enabled: bool,
+    /// Count flows.
+    pub flows: bool,
+    /// The address of the cloud's metadata service; `None`: there are no events of it.
+    pub imds_ipv4: Option<std::net::Ipv4Addr>,
+    /// Which of the packets that pass a rule's filter and are nobody's here are told.
+    pub ownerless: Ownerless,
+    /// Run the filters of rules and actions at all.
+    pub filters: bool,
+    /// How many packets are told in a second, of each filter and process; 0 for all.
+    pub rate: u32,
+}
+
+/// The filters of packets that rules and actions ask for (`pcap-filter(7)`), each with a number of its own, which it keeps for as long as it is
+/// asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PacketFilters {
+    /// Those of rules. The numbers are below [`PacketFilters::RULES`].
+    pub rules: BTreeMap<String, u32>,
+    /// Those of `network_filter` actions. The numbers are below [`PacketFilters::ACTIONS`].
+    pub actions: BTreeMap<String, u32>,
+}
+
+impl PacketFilters {
+    /// How many there can be of rules.
+    pub const RULES: u32 = 256;
+    /// How many there can be of actions.
+    pub const ACTIONS: u32 = 64;
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.actions.is_empty()
+    }
+}
+
+/// Whose packets an action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PacketSubject {
+    /// A process: its pid, and the lower half of the time at which it began.
+    Process(u32, u32),
+    /// The processes of a cgroup.
+    Cgroup(u64),
+}
+
+/// What is done to the packets of somebody that pass the filters of actions, as bits by their numbers. What is accepted is not dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PacketOrders {
+    /// Dropped.
+    pub drop: u64,
+    /// Not dropped, whatever else says so.
+    pub accept: u64,
+}
+
+/// Which packets are told of those that no process is known of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownerless {
+    /// All.
+    All,
+    /// Those that open a connection of TCP.
+    #[default]
+    TcpSyn,
+    /// None.
+    None,
+}
+
+impl Default for PacketOptions {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            flows: true,
+            imds_ipv4: Some(std::net::Ipv4Addr::new(169, 254, 169, 254)),
+            ownerless: Ownerless::default(),
+            filters: true,
+            rate: 10,
+        }
+    }
 }
 
 /// Losses the kernel side counted since the last report.

@@ -68,6 +68,11 @@ pub(crate) trait EventBody: Fields + Sized {
     /// Puts what is the event's own into its JSON.
     fn tell<'a>(&'a self, _details: &mut Details<'a>) {}
 
+    /// The packet that it is about; its context is `network.*`.
+    fn packet(&self) -> Option<&crate::event::PacketContext> {
+        None
+    }
+
     /// The process that something is done to, by its id in the initial pid namespace, to be looked up in the process tree.
     fn target_pid(&self) -> Option<u32> {
         None

@@ -28,6 +28,8 @@ pub enum Root {
     Ancestors,
     /// What only this event type has.
     Data(CaptureKind),
+    /// The packet that the event is about.
+    Packet,
     /// From nowhere: it belongs to event types that nothing captures.
     Declared,
 }
@@ -152,10 +154,9 @@ impl Table {
         }
         let network = Place {
             restricted_to: PACKET_TYPES,
-            ..Place::new("network", Root::Declared)
+            ..Place::new("network", Root::Packet)
         };
-        let reason = "no packets are captured by this version";
-        table.add(PacketContext::describe, reason, network);
+        table.add(PacketContext::describe, "", network);
         let iterators = table.iterators.iter();
         table.lengths = iterators
             .map(|name| table.id(&format!("{name}.length")))

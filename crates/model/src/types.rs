@@ -3,12 +3,12 @@
 use crate::capture::CaptureKind;
 use crate::event::{
     AcceptEvent, BindEvent, BpfEvent, CapabilitiesEvent, CapsetEvent, CgroupWriteEvent, ChdirEvent,
-    ChmodEvent, ChownEvent, ConnectEvent, DnsEvent, ExecEvent, ExitEvent, FlowEvent,
-    HeartbeatEvent, ImdsEvent, LinkEvent, LoadModuleEvent, MkdirEvent, MmapEvent, MountEvent,
-    MprotectEvent, OnDemandEvent, OpenEvent, PacketEvent, PrctlEvent, PtraceEvent, RenameEvent,
-    RmdirEvent, SelinuxEvent, SetgidEvent, SetrlimitEvent, SetsockoptEvent, SetuidEvent,
-    SignalEvent, SocketEvent, SpliceEvent, SysctlEvent, UnlinkEvent, UnloadModuleEvent,
-    UnshareEvent, UtimesEvent, XattrEvent,
+    ChmodEvent, ChownEvent, ConnectEvent, DnsEvent, ExecEvent, ExitEvent, FailedDnsEvent,
+    FlowEvent, HeartbeatEvent, ImdsEvent, LinkEvent, LoadModuleEvent, MkdirEvent, MmapEvent,
+    MountEvent, MprotectEvent, OnDemandEvent, OpenEvent, PacketEvent, PrctlEvent, PtraceEvent,
+    RenameEvent, RmdirEvent, SelinuxEvent, SetgidEvent, SetrlimitEvent, SetsockoptEvent,
+    SetuidEvent, SignalEvent, SocketEvent, SpliceEvent, SysctlEvent, UnlinkEvent,
+    UnloadModuleEvent, UnshareEvent, UtimesEvent, XattrEvent,
 };
 use crate::fields::{FieldSpec, Fields};
 
@@ -374,28 +374,40 @@ pub static EVENT_TYPES: &[EventType] = &[
         "A socket was connected to an address.",
         r#"connect.addr.hostname.root_domain == "example.com" && connect.addr.port != 443"#,
     ),
-    declared::<DnsEvent>(
+    captured::<DnsEvent>(
+        CaptureKind::Dns,
         "dns",
         Category::Network,
         "7.36",
         "A name was asked for in DNS, or the answer came.",
         r#"dns.question.name.root_domain == "example.com" && dns.question.type == TXT"#,
     ),
-    declared::<ImdsEvent>(
+    captured::<FailedDnsEvent>(
+        CaptureKind::FailedDns,
+        "failed_dns",
+        Category::Network,
+        "",
+        "What went to or came from the port of DNS could not be read as a message.",
+        r#"failed_dns.reason != "" && process.container.id != """#,
+    ),
+    captured::<ImdsEvent>(
+        CaptureKind::Imds,
         "imds",
         Category::Network,
         "7.55",
         "A cloud provider's metadata service was asked, or answered.",
         r#"imds.cloud_provider == "aws" && !imds.aws.is_imds_v2"#,
     ),
-    declared::<FlowEvent>(
+    captured::<FlowEvent>(
+        CaptureKind::NetworkFlowMonitor,
         "network_flow_monitor",
         Category::Network,
         "7.63",
         "What went over a network interface was counted.",
         "network_flow_monitor.flows[A].destination.port == 22 && network_flow_monitor.flows[A].egress.data_size > 1000000",
     ),
-    declared::<PacketEvent>(
+    captured::<PacketEvent>(
+        CaptureKind::Packet,
         "packet",
         Category::Network,
         "7.60",

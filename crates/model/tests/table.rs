@@ -90,8 +90,8 @@ fn names_are_found_under_their_canonical_name() {
         "files are not looked up in packages yet"
     );
     assert_eq!(
-        known_by_name("dns.id"),
-        "`dns` is not captured by this version"
+        known_by_name("ondemand.name"),
+        "`ondemand` is not captured by this version"
     );
     assert_eq!(
         known_by_name("container.tags"),

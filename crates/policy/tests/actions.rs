@@ -344,6 +344,11 @@ fn errors_of_actions() {
         ),
         (
             "open",
+            &["{network_filter: {filter: tcp portt 8, policy: drop}}"],
+            "6:35: skipping invalid action in rule r: a valid BPF filter must be specified to the 'network_filter' action: unknown word `portt` (at character 5)",
+        ),
+        (
+            "open",
             &["{network_filter: {filter: port 53, policy: shape}}"],
             "6:52: skipping invalid action in rule r: invalid policy 'shape'",
         ),

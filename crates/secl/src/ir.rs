@@ -10,7 +10,7 @@ use crate::ast::{ArithOp, CompareOp};
 use crate::domain::root_domain;
 use crate::ip::{canonical, overlap};
 use crate::model::{EventView, FieldId, Item, IterId, TextKind, Type, Value};
-use crate::pattern::Matcher;
+use crate::pattern::{Literal, Matcher};
 use crate::variables::{EvalContext, VariableId};
 
 /// What one evaluation sees.
@@ -496,6 +496,24 @@ pub(crate) enum Pred {
 }
 
 impl Pred {
+    /// The texts that a field is compared with, by equality.
+    pub(crate) fn texts_of<'p>(&'p self, field: &str, texts: &mut Vec<&'p str>) {
+        match self {
+            Self::And(terms) | Self::Or(terms) => {
+                terms.iter().for_each(|term| term.texts_of(field, texts));
+            }
+            Self::Not(inner) => inner.texts_of(field, texts),
+            Self::Text(Source::Field { name, .. }, matcher) if name.0 == field => {
+                let literals = matcher.literals().iter();
+                texts.extend(literals.filter_map(|literal| match literal {
+                    Literal::Text(text) => Some(text.as_str()),
+                    _ => None,
+                }));
+            }
+            _ => {}
+        }
+    }
+
     pub(crate) fn eval(&self, cx: &Cx<'_>) -> bool {
         match self {
             Self::Const(value) => *value,

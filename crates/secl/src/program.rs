@@ -83,6 +83,16 @@ impl Program {
         &self.fields
     }
 
+    /// The texts that a field is compared with, by equality.
+    pub fn texts_of(&self, field: &str) -> Vec<&str> {
+        let mut texts = Vec::new();
+        self.once.texts_of(field, &mut texts);
+        if let Some((_, each)) = &self.each {
+            each.texts_of(field, &mut texts);
+        }
+        texts
+    }
+
     /// What an event must have for the expression to hold.
     pub fn necessary(&self) -> &Necessary {
         &self.necessary

@@ -25,12 +25,11 @@ impl Checker<'_> {
         match validator {
             Validator::Path => check_path(field, literal, span),
             Validator::MaxLength(max) => check_length(field, max, literal, span),
-            Validator::PacketFilter
-                if op != CompareOp::Eq || !matches!(literal, Literal::Text(_)) =>
-            {
-                Err(packet_filter(field, span))
-            }
-            Validator::PacketFilter | Validator::NonNegative | Validator::None => Ok(()),
+            Validator::PacketFilter => match literal {
+                Literal::Text(text) if op == CompareOp::Eq => check_filter(text, span),
+                _ => Err(packet_filter(field, span)),
+            },
+            Validator::NonNegative | Validator::None => Ok(()),
         }
     }
 
@@ -69,6 +68,21 @@ impl Checker<'_> {
 
 fn literal(message: String, span: Span) -> Error {
     Error::new(ErrorKind::Literal(message), span)
+}
+
+/// A filter that does not compile is an error of the rule, at its place inside the literal.
+fn check_filter(text: &str, span: Span) -> Result<(), Error> {
+    let Err(error) = atalaya_pcap::Filter::new(text) else {
+        return Ok(());
+    };
+    // Between the quotes, where the text is as it was written.
+    let start = span.start + 1 + error.span.start;
+    let inside = Span::new(start, (span.start + 1 + error.span.end).max(start + 1));
+    let found = literal(format!("invalid packet filter: {}", error.message), inside);
+    Err(match error.help {
+        Some(help) => found.help(help),
+        None => found.help("filters are written as for tcpdump: \"tcp and dst port 53\""),
+    })
 }
 
 fn packet_filter(field: &str, span: Span) -> Error {

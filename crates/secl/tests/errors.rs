@@ -224,6 +224,14 @@ fn places_and_messages() {
             "1:20: `packet.filter` can only be compared by `==` with one string",
         ),
         (
+            r#"packet.filter == "tcp portt 8""#,
+            "1:23: invalid packet filter: unknown word `portt`",
+        ),
+        (
+            r#"packet.filter == "ip proto \tcp and""#,
+            "1:36: invalid packet filter: the filter ends where a condition is missing",
+        ),
+        (
             r#"packet.filter == ~"tcp*""#,
             "1:18: `packet.filter` can only be compared by `==` with one string",
         ),

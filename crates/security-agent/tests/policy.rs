@@ -639,11 +639,11 @@ fn check_takes_files_and_directories_and_remarks_can_count() {
         "{err}"
     );
     // Not here, but no error.
-    let later = "rules:\n  - id: later\n    expression: dns.question.type == TXT\n";
+    let later = "rules:\n  - id: later\n    expression: ondemand.name == \"vfs_open\"\n";
     fs::write(world.path("later.policy"), later).unwrap();
     let (code, out, err) = world.run(&["check", "-v", "later.policy"], "");
     assert!(
-        code == 0 && out.contains("event not available here: dns"),
+        code == 0 && out.contains("event not available here: ondemand"),
         "{out}{err}"
     );
 }

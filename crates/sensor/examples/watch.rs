@@ -29,7 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{:?}",
         sensor.apply(&Interest {
             approvers,
-            capture_all_errors: false
+            capture_all_errors: false,
+            packets: atalaya_model::capture::PacketOptions::default(),
+            filters: atalaya_model::capture::PacketFilters::default(),
         })?
     );
     sensor.start(Box::new(|capture| {

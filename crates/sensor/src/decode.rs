@@ -237,6 +237,7 @@ fn header_of(raw: &RecordHeader) -> Header {
         is_async: raw.flags & layout::HEADER_ASYNC != 0,
         compat: raw.flags & layout::HEADER_COMPAT != 0,
         creds_after: raw.flags & layout::HEADER_CREDS_AFTER != 0,
+        no_task: raw.flags & layout::HEADER_NO_TASK != 0,
     }
 }
 
@@ -322,7 +323,12 @@ fn event_of(kind: CaptureKind, header: &Header, bytes: &[u8]) -> Result<EventDat
         texts: [first.into_text(), second.into_text()],
         bytes: sections.bytes,
     };
-    EventData::read(kind, &mut record).ok_or(Malformed::Body)
+    let event = EventData::read(kind, &mut record).or_else(|| match kind {
+        // Whatever is sent to the port of DNS comes: what is no message is an event of its own.
+        CaptureKind::Dns => EventData::read(CaptureKind::FailedDns, &mut record),
+        _ => None,
+    });
+    event.ok_or(Malformed::Body)
 }
 
 fn call_of(kind: CaptureKind, body: &CallBody, sections: Sections<'_>) -> Call {

@@ -14,6 +14,7 @@ pub(crate) const KIND_OBJECT: u16 = 31;
 pub(crate) const HEADER_ASYNC: u16 = 1 << 0;
 pub(crate) const HEADER_COMPAT: u16 = 1 << 1;
 pub(crate) const HEADER_CREDS_AFTER: u16 = 1 << 2;
+pub(crate) const HEADER_NO_TASK: u16 = 1 << 3;
 
 pub(crate) const ROLE_BEFORE: u32 = 1;
 pub(crate) const ROLE_AFTER: u32 = 2;
@@ -51,6 +52,12 @@ pub(crate) const NAME_CHECK_PATH: u32 = 1 << 1;
 pub(crate) const BLOOM_WORDS: usize = 16;
 
 pub(crate) const COUNTERS: usize = 4;
+
+/// The table of interfaces has so many places, as a power of two, and one more.
+pub(crate) const INTERFACE_BITS: u32 = 12;
+
+/// How many `enum packet_counter` has.
+pub(crate) const PACKET_COUNTERS: usize = 5;
 
 macro_rules! mirror {
     ($($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty,)* })*) => {
@@ -115,6 +122,17 @@ mirror! {
     struct NumberKey { kind: u32, slot: u32, value: i64, }
     struct Settings { own_pid: u32, all_errors: u32, heartbeat_tag: u32, reserved: u32, }
     struct LossKey { cgroup_id: u64, kind: u32, reserved: u32, }
+    struct SocketOwner { cgroup_id: u64, pid: u32, start_low: u32, }
+    struct PacketSettings { imds_ipv4: u32, ownerless: u32, filters: u32, rate: u32, }
+    struct PacketSubject { id: u64, start_low: u32, scope: u32, }
+    struct PacketOrders { drop: u64, accept: u64, }
+    struct InterfaceKey { netns: u32, ifindex: u32, }
+    struct InterfacePackets { key: InterfaceKey, n: [u64; 2], }
+    struct FlowKey {
+        source: [u8; 16], destination: [u8; 16], source_port: u16, destination_port: u16, l3_protocol: u16, l4_protocol: u16,
+        netns: u32, ifindex: u32,
+    }
+    struct FlowValue { owner: SocketOwner, bytes: [u64; 2], packets: [u64; 2], ifname: [u8; 16], }
     struct SyscallShape { native: u8, compat: u8, native_kind: u8, compat_kind: u8, }
 }
 

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::kernel_types::ObjectTypes;
 use crate::log;
 use crate::object::ObjectChoice;
-use crate::programs::{Part, Place, Program, is_replaced};
+use crate::packets;
+use crate::programs::{Call, Part, Place, Program, is_replaced};
 use crate::tier::{Choice, Tier};
 
 /// A hook that this kernel does not have.
@@ -124,9 +125,16 @@ pub(crate) fn load(
         let wanted = programs.iter().any(|p| program.name() == p.name);
         program.set_autoload(wanted);
     }
+    let packets = programs.iter().any(|p| p.call == Call::Classifier);
     for mut map in open.maps_mut() {
-        // Constants are the same in each object, and each has its own.
         let name = map.name().to_owned();
+        // They are large, and needed by programs that are loaded together.
+        if name.to_str().is_some_and(packets::is_of_packets) {
+            map.set_autocreate(packets)
+                .map_err(|error| error.to_string())?;
+            continue;
+        }
+        // Constants are the same in each object, and each has its own.
         let mut theirs = shared.into_iter().flat_map(|object| object.maps());
         let theirs = theirs.find(|theirs| theirs.name() == name);
         if let Some(theirs) = theirs.filter(|_| !name.as_encoded_bytes().starts_with(b".")) {

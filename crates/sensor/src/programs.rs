@@ -66,6 +66,10 @@ pub(crate) enum Call {
     OfCgroups,
     /// The program on all system calls jumps to it, by its kind, through this map.
     From(&'static str),
+    /// It is attached to network interfaces, by who knows of these.
+    Classifier,
+    /// The program of the packets' filters jumps to it, through this map, at this place.
+    After(&'static str, u32),
 }
 
 /// What a program is in a capture: those of one kind that play the same part are there because kernels differ, and one of them is
@@ -95,6 +99,15 @@ pub(crate) struct Program {
 }
 
 const LIFE: &[CaptureKind] = &[Fork, Exec, Exit, Heartbeat];
+const PACKETS: &[CaptureKind] = &[
+    CaptureKind::Dns,
+    CaptureKind::FailedDns,
+    CaptureKind::Imds,
+    CaptureKind::Packet,
+    CaptureKind::NetworkFlowMonitor,
+];
+/// The map of the programs that go on with a packet after its filters.
+const AFTER: &str = "packet_after";
 const FILES: &[CaptureKind] = &[
     Open,
     CaptureKind::Chmod,
@@ -175,7 +188,37 @@ fn table() -> Vec<Program> {
         needs: Needs::TracepointArgs("io_uring_complete", arguments),
         ..optional(tracepoint(name, "io_uring_complete", URING))
     };
+    let classifier = |name| Program {
+        place: Place::Always,
+        needs: Needs::Function("bpf_prog_test_run_skb"),
+        call: Call::Classifier,
+        ..tracepoint(name, "", PACKETS)
+    };
+    let after = |name, at| Program {
+        call: Call::After(AFTER, at),
+        ..classifier(name)
+    };
+    // Whose a socket is. Without one of them some packets are nobody's.
+    let owner = |name, function| Program {
+        place: Place::Always,
+        needs: Needs::Function(function),
+        call: Call::OfCgroups,
+        ..optional(tracepoint(name, "", PACKETS))
+    };
+    const OF_SOCKETS: &str = "__cgroup_bpf_run_filter_sk";
+    const OF_ADDRESSES: &str = "__cgroup_bpf_run_filter_sock_addr";
     vec![
+        classifier("classifier_egress"),
+        classifier("classifier_ingress"),
+        after("classifier_after_egress", 0),
+        after("classifier_after_ingress", 1),
+        owner("owner_create", OF_SOCKETS),
+        owner("owner_bind4", OF_SOCKETS),
+        owner("owner_bind6", OF_SOCKETS),
+        owner("owner_connect4", OF_ADDRESSES),
+        owner("owner_connect6", OF_ADDRESSES),
+        owner("owner_sendmsg4", OF_ADDRESSES),
+        owner("owner_sendmsg6", OF_ADDRESSES),
         life("fork", "sched_process_fork"),
         life("exec", "sched_process_exec"),
         life("exit_", "sched_process_exit"),

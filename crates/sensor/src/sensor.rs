@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use atalaya_model::capture::{Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss};
+use atalaya_model::capture::{
+    Approvers, CAPTURE_KINDS, Capture, CaptureKind, Loss, PacketFilters, PacketOptions,
+};
 use libbpf_rs::{Link, MapCore, MapFlags, MapHandle, Object};
 use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, IntoBytes};
@@ -19,6 +21,7 @@ use crate::layout::{self, COUNTERS, Filter, LossKey, Settings, SyscallShape};
 use crate::loading::{MissingHook, belongs, is_life, load, load_those, miss, refuse};
 use crate::log;
 use crate::object::ObjectChoice;
+use crate::packet_filter::InForce;
 use crate::perf::{Inlet, PerfInlet};
 use crate::programs::{Call, PROGRAMS, Program, is_replaced};
 use crate::reader::{Reader, ReaderStats};
@@ -61,6 +64,10 @@ pub struct Interest {
     pub approvers: BTreeMap<CaptureKind, Approvers>,
     /// Failed calls of every errno, not only EACCES and EPERM.
     pub capture_all_errors: bool,
+    /// What is asked of the classifiers.
+    pub packets: PacketOptions,
+    /// The filters that they run.
+    pub filters: PacketFilters,
 }
 
 /// Counters of one kind of event.
@@ -110,9 +117,9 @@ pub struct Sensor {
     /// Until there is a reader.
     inlets: Option<[Inlet; 2]>,
     /// The maps, and the programs of the process tree.
-    object: Object,
+    pub(crate) object: Object,
     /// The programs that rules want, with the maps of the first: what no rule wants is not loaded.
-    more: Vec<(Object, Vec<&'static Program>)>,
+    pub(crate) more: Vec<(Object, Vec<&'static Program>)>,
     choice: Choice,
     which: ObjectChoice,
     /// The kernel's types, as far as the programs name them.
@@ -120,11 +127,15 @@ pub struct Sensor {
     missing: Vec<MissingHook>,
     /// The programs of the tier that this kernel has hooks for and that it has not refused.
     here: Vec<&'static Program>,
-    loaded: BTreeSet<&'static str>,
+    pub(crate) loaded: BTreeSet<&'static str>,
     maps: FilterMaps,
     stats: Arc<ReaderStats>,
     ring_bytes: [u32; 2],
     seen_losses: FxHashMap<(u64, u32), u64>,
+    /// The owners of the sockets that there were before were looked for, since there are classifiers.
+    pub(crate) sockets_found: bool,
+    /// The filters of packets that are in force.
+    pub(crate) filters: Option<InForce>,
 }
 
 impl fmt::Debug for Sensor {
@@ -197,6 +208,8 @@ impl Sensor {
             stats,
             ring_bytes,
             seen_losses: FxHashMap::default(),
+            sockets_found: false,
+            filters: None,
         })
     }
 
@@ -213,7 +226,21 @@ impl Sensor {
 
         let mut approvers = interest.approvers.clone();
         let mut lacking = BTreeMap::new();
-        approvers.retain(|kind, _| match facilities::missing(*kind) {
+        let packets = interest.packets;
+        let off = |kind: CaptureKind| {
+            if kind.is_of_packets() && !packets.enabled {
+                Some("packets are not looked at: network.enabled is false")
+            } else if kind == CaptureKind::NetworkFlowMonitor && !packets.flows {
+                Some("flows are not counted: network.flow_monitor.enabled is false")
+            } else {
+                None
+            }
+        };
+        // What is no message of DNS is sent as one that is.
+        if let Some(failed) = approvers.get(&CaptureKind::FailedDns).cloned() {
+            approvers.entry(CaptureKind::Dns).or_insert(failed);
+        }
+        approvers.retain(|kind, _| match facilities::missing(*kind).or(off(*kind)) {
             Some(why) => {
                 lacking.insert(*kind, why.to_owned());
                 false
@@ -261,6 +288,16 @@ impl Sensor {
         self.update_syscalls(&new)?;
         let mut unavailable = self.attach(&approvers)?;
         unavailable.extend(lacking);
+        self.set_packets(&interest.packets)?;
+        self.find_sockets();
+        let filters = if packets.filters {
+            interest.filters.clone()
+        } else {
+            PacketFilters::default()
+        };
+        if let Err(error) = self.set_filters(&filters) {
+            unavailable.insert(CaptureKind::Packet, error.to_string());
+        }
 
         let off: Filter = FromBytes::read_from_bytes(&[0; size_of::<Filter>()])
             .unwrap_or_else(|_| unreachable!("a filter of zeroes is a filter"));
@@ -548,9 +585,14 @@ impl Sensor {
         self.load_more(needed);
         let mut unavailable = BTreeMap::new();
         for program in PROGRAMS.iter().filter(|p| self.loaded.contains(p.name)) {
-            if let Call::From(map) = program.call {
-                self.let_jump(program, map, needed(program))?;
-                continue;
+            match program.call {
+                Call::From(map) => {
+                    self.let_jump(program, map, needed(program))?;
+                    continue;
+                }
+                // Attached elsewhere, or jumped to for as long as they are loaded.
+                Call::Classifier | Call::After(..) => continue,
+                Call::Attached | Call::OfCgroups => {}
             }
             if !needed(program) {
                 self.links.remove(program.name);
@@ -631,7 +673,7 @@ fn ring_size(bytes: u32) -> u32 {
     bytes.clamp(256 << 10, 1 << 30).next_power_of_two()
 }
 
-fn u64_of(bytes: &[u8]) -> u64 {
+pub(crate) fn u64_of(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk()
         .map(|b| u64::from_ne_bytes(*b))

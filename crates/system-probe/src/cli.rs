@@ -17,7 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run until stopped (SIGTERM, SIGINT); SIGHUP reads the policies again
+    /// Run until stopped (SIGTERM, SIGINT); SIGHUP reads the policies again, and network.enabled
     Run(Run),
     /// Print the version
     Version,
@@ -90,7 +90,8 @@ fn dispatch() -> Result<()> {
             let loaded = run.load()?;
             init_logging(&loaded.config);
             log_problems(&loaded.problems);
-            crate::run::run(&loaded.config, run.output.as_deref())
+            let again = || run.load().map(|loaded| loaded.config);
+            crate::run::run(&loaded.config, run.output.as_deref(), again)
         }
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod network;
 mod preflight;
 mod run;
 mod signals;

@@ -62,6 +62,28 @@ pub(crate) fn drop_capabilities(config: &Config) -> Result<CapabilitySet> {
         // Their memory counts as locked: what is more than RLIMIT_MEMLOCK allows is refused without it.
         kept |= sets.permitted & CapabilitySet::IPC_LOCK;
     }
+    drop_to(kept)
+}
+
+/// What the thread that attaches classifiers needs, and no other thread: entering network namespaces takes CAP_SYS_ADMIN, hearing of their
+/// interfaces CAP_NET_BROADCAST.
+const NETWORK: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::NET_ADMIN)
+    .union(CapabilitySet::NET_BROADCAST)
+    .union(CapabilitySet::BPF)
+    .union(CapabilitySet::PERFMON)
+    .union(CapabilitySet::SYS_PTRACE)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH);
+
+/// The same for the thread that attaches classifiers.
+pub(crate) fn drop_for_network() -> Result<CapabilitySet> {
+    let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
+    drop_to(sets.permitted & NETWORK)
+}
+
+fn drop_to(kept: CapabilitySet) -> Result<CapabilitySet> {
+    let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
     for capability in
         (0..=last_capability().min(63)).map(|n| CapabilitySet::from_bits_retain(1 << n))
     {

@@ -7,25 +7,37 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use atalaya_api::{Account, RunLock, Server, ServerOptions};
 use atalaya_config::Config;
-use atalaya_engine::{Engine, EngineOptions, Output, SelfTestOptions};
+use atalaya_engine::{Engine, EngineOptions, HostnameOptions, Output, SelfTestOptions};
+use atalaya_model::capture::{Ownerless, PacketOptions};
 use atalaya_model::json::Scrubber;
 use atalaya_policy::HostFacts;
 use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
 use atalaya_spool::{Limits, Spool};
 
+use crate::network::Network;
 use crate::preflight;
 use crate::signals::{Asked, Signals};
 use crate::source::SensorSource;
 
 /// Runs until it is asked to stop.
-pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
+/// `again` loads the configuration once more, for what a reload may change.
+pub(crate) fn run(
+    config: &Config,
+    output: Option<&Path>,
+    again: impl Fn() -> Result<Config>,
+) -> Result<()> {
     if !config.enabled {
         tracing::info!("runtime security is off (runtime_security_config.enabled): nothing to do");
         return Ok(());
     }
     preflight::check()?;
     let lock = RunLock::acquire(&config.run_path)?;
-    // Before any thread is made, because capabilities belong to threads.
+    // It keeps capabilities that the others have no use for.
+    let network = Network::start(config).map_err(|error| format!("{error:#}"));
+    if let Err(error) = &network {
+        tracing::warn!("no events of packets: {error}");
+    }
+    // Before any other thread is made, because capabilities belong to threads.
     let kept = preflight::drop_capabilities(config)?;
     tracing::debug!("capabilities kept: {kept:?}");
     let mut signals = Signals::install()?;
@@ -35,7 +47,9 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
         })
         .transpose()?;
     let spool = open_spool(config)?;
-    let sensor = SensorSource::open(config).context("cannot start the sensor")?;
+    let private = [&config.private_ip_ranges, &config.extra_private_ip_ranges];
+    atalaya_model::set_private_networks(private.map(|networks| networks.get()).concat());
+    let sensor = SensorSource::open(config, network.clone()).context("cannot start the sensor")?;
     let options = engine_options(config, spool.clone(), output);
     let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
     let control = engine.control();
@@ -53,6 +67,14 @@ pub(crate) fn run(config: &Config, output: Option<&Path>) -> Result<()> {
     // Others wait for exactly these words.
     tracing::info!("system-probe is ready");
     while let Asked::Reload = signals.next() {
+        match again() {
+            Ok(config) => network
+                .iter()
+                .for_each(|network| network.configure(&config)),
+            Err(error) => tracing::error!(
+                "cannot read the configuration again: {error:#}; the former one stays"
+            ),
+        }
         match control.reload() {
             Ok((loaded, failed)) => {
                 tracing::info!(
@@ -134,6 +156,21 @@ fn hash_options(config: &Config) -> Option<HashOptions> {
     })
 }
 
+fn packet_options(config: &Config) -> PacketOptions {
+    PacketOptions {
+        enabled: true,
+        flows: config.flow_monitor_enabled,
+        imds_ipv4: Some(config.imds_ipv4),
+        ownerless: match config.raw_packet_filter {
+            atalaya_config::Ownerless::All => Ownerless::All,
+            atalaya_config::Ownerless::TcpSyn => Ownerless::TcpSyn,
+            atalaya_config::Ownerless::None => Ownerless::None,
+        },
+        filters: config.raw_packet_enabled,
+        rate: u32::try_from(config.raw_packet_limiter_rate).unwrap_or(u32::MAX),
+    }
+}
+
 fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> EngineOptions {
     let uname = rustix::system::uname();
     let hostname = match config.hostname.as_str() {
@@ -179,6 +216,13 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
             timeout: config.self_test_timeout.get(),
             period: config.self_test_period.get(),
             ..SelfTestOptions::default()
+        },
+        packets: packet_options(config),
+        flow_period: config.flow_monitor_period.get(),
+        hostnames: HostnameOptions {
+            enabled: config.dns_resolution_enabled,
+            addresses: usize::try_from(config.dns_resolution_cache_size).unwrap_or(usize::MAX),
+            aliases: usize::try_from(config.dns_resolution_cname_max_depth).unwrap_or(usize::MAX),
         },
         tree: TreeOptions {
             max_processes: usize::try_from(config.pid_cache_size).unwrap_or(usize::MAX).max(64),

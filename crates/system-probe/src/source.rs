@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 
 use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
-    ApplyReport, EventSource, Interest, MissingHook, Ring, Sink, SourceError, SourceReport,
+    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
+    SourceReport,
 };
-use atalaya_model::capture::{Approvers, Loss, Task};
+use atalaya_model::capture::{
+    Approvers, Capture, CaptureKind, Loss, PacketOrders, PacketSubject, Task,
+};
 use atalaya_resolvers::TaskSource;
-use atalaya_sensor::{Options, Sensor, Tier};
+use atalaya_sensor::{Options, PacketActions, Sensor, Tier};
+
+use crate::network::Network;
 
 /// Kinds from this number on go through the bulk ring; those below, the life cycle, through the vital one.
 const BULK: u16 = 16;
@@ -18,11 +23,16 @@ pub(crate) struct SensorSource {
     sensor: Sensor,
     /// Let the kernel reject what no rule can match.
     filters: bool,
+    /// What attaches classifiers; why nothing does, where it could not be started.
+    network: Result<Network, String>,
 }
 
 impl SensorSource {
     /// Chooses the tier and loads the programs.
-    pub(crate) fn open(config: &Config) -> Result<Self, atalaya_sensor::Error> {
+    pub(crate) fn open(
+        config: &Config,
+        network: Result<Network, String>,
+    ) -> Result<Self, atalaya_sensor::Error> {
         let mut options = Options::default();
         if config.event_stream_buffer_size > 0 {
             options.bulk_bytes = u32::try_from(config.event_stream_buffer_size)
@@ -39,6 +49,7 @@ impl SensorSource {
         Ok(Self {
             sensor: Sensor::open(&options)?,
             filters: config.enable_kernel_filters && config.enable_approvers,
+            network,
         })
     }
 }
@@ -68,6 +79,16 @@ fn refused(error: atalaya_sensor::Error) -> SourceError {
     SourceError(error.to_string())
 }
 
+/// The sensor's way to have packets dropped.
+#[derive(Debug)]
+struct Enforcer(PacketActions);
+
+impl PacketEnforcer for Enforcer {
+    fn set(&self, subject: PacketSubject, orders: PacketOrders) -> Result<(), SourceError> {
+        self.0.set(subject, orders).map_err(refused)
+    }
+}
+
 impl EventSource for SensorSource {
     fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError> {
         let mut approvers = interest.approvers.clone();
@@ -79,20 +100,66 @@ impl EventSource for SensorSource {
                 };
             }
         }
+        let mut packets = interest.packets;
+        packets.enabled &= self.network.as_ref().is_ok_and(Network::is_enabled);
+        if let Ok(network) = self.network.as_ref()
+            && !packets.enabled
+        {
+            network.detach();
+        }
+        // Who leaves a network namespace for a new one without an exec or a fork is told by this call only.
+        let watches = packets.enabled && approvers.keys().any(|kind| kind.is_of_packets());
+        let is_asked = approvers.contains_key(&CaptureKind::Unshare);
+        if watches {
+            approvers.entry(CaptureKind::Unshare).or_default().all = true;
+        }
         let interest = atalaya_sensor::Interest {
             approvers,
             capture_all_errors: interest.capture_all_errors,
+            packets,
+            filters: interest.filters.clone(),
         };
-        let unavailable = self.sensor.apply(&interest).map_err(refused)?;
+        let mut unavailable = self.sensor.apply(&interest).map_err(refused)?;
+        if !is_asked {
+            unavailable.remove(&CaptureKind::Unshare);
+        }
+        match &self.network {
+            Ok(network) => network.attach(&self.sensor),
+            Err(error) => {
+                let of_packets = |kind: &CaptureKind| kind.is_of_packets();
+                for (_, why) in unavailable.iter_mut().filter(|(kind, _)| of_packets(kind)) {
+                    why.clone_from(error);
+                }
+            }
+        }
         Ok(ApplyReport { unavailable })
     }
 
-    fn start(&mut self, sink: Sink) -> Result<(), SourceError> {
-        self.sensor.start(sink).map_err(refused)
+    fn start(&mut self, mut sink: Sink) -> Result<(), SourceError> {
+        let network = self.network.as_ref().ok().cloned();
+        let watched = move |capture: Capture| {
+            if let Some(network) = &network {
+                network.saw(&capture);
+            }
+            sink(capture);
+        };
+        self.sensor.start(Box::new(watched)).map_err(refused)
     }
 
     fn take_losses(&mut self) -> Vec<Loss> {
+        if let Ok(network) = &self.network {
+            network.forget_gone(&self.sensor);
+        }
         self.sensor.take_losses()
+    }
+
+    fn take_flows(&mut self) -> Vec<Capture> {
+        self.sensor.take_flows()
+    }
+
+    fn packet_enforcer(&mut self) -> Option<Box<dyn PacketEnforcer>> {
+        let actions = self.sensor.packet_actions()?;
+        Some(Box::new(Enforcer(actions)))
     }
 
     fn heartbeat(&mut self, number: u64) -> Result<(), SourceError> {
@@ -135,6 +202,13 @@ impl EventSource for SensorSource {
             lost: lost[index],
         };
         let mut warnings = Vec::new();
+        match &self.network {
+            Ok(network) => {
+                let packets = self.sensor.interface_packets();
+                network.report(&packets, &mut details, &mut warnings);
+            }
+            Err(error) => warnings.push(format!("no classifiers are attached: {error}")),
+        }
         if let Some(reason) = &report.object.perf {
             warnings.push(format!("records come through perf buffers: {reason}"));
         } else if let Some(reason) = &report.object.legacy {

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Only the rule engine, without the kernel: an event decided, policies loaded, with and without the index.
     #[arg(long)]
     rules: bool,
+    /// Only the classifiers of packets: a stream and questions of DNS between two namespaces, with and without them.
+    #[arg(long)]
+    network: bool,
 }
 
 /// A workload: its name in the table, the loop and how often, what it works on, and how much dearer it may become.
@@ -107,6 +110,11 @@ fn workloads(dir: &Path, tools: &Tools) -> Vec<Workload> {
 pub(crate) fn main(args: &Args) -> Result<()> {
     if args.rules {
         return run(cargo().args(["bench", "--package", "atalaya-policy"]));
+    }
+    if args.network {
+        let rounds = args.rounds.to_string();
+        let example = ["run", "--package", "atalaya-sensor", "--example", "packets"];
+        return run(cargo().args(example).args(["--", "2", &rounds]));
     }
     let place = Place::new("bench")?;
     let mut watchdog = Watchdog::start(&place.dir)?;

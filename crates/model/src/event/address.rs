@@ -1,6 +1,7 @@
 //! Addresses of sockets, as the kernel side sends them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::OnceLock;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -36,8 +37,20 @@ const NOT_PUBLIC: &[(Ipv4Addr, u8)] = &[
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
+/// The networks that configuration says are not public.
+static PRIVATE: OnceLock<Vec<IpNet>> = OnceLock::new();
+
+/// From here on these are the networks whose addresses are not public, and no others. Once in the life of the process, before its first event.
+pub fn set_private_networks(networks: Vec<IpNet>) {
+    // A second time nothing happens: events must not tell the same address in two ways.
+    let _ = PRIVATE.set(networks);
+}
+
 /// Whether an address is one of the public internet.
 pub(crate) fn is_public(ip: IpAddr) -> bool {
+    if let Some(private) = PRIVATE.get() {
+        return !private.iter().any(|network| network.contains(&ip));
+    }
     match ip {
         IpAddr::V4(ip) => !NOT_PUBLIC.iter().any(|(network, length)| {
             Ipv4Net::new(*network, *length).is_ok_and(|network| network.contains(&ip))
@@ -87,7 +100,7 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// The network of one address.
-fn host(ip: IpAddr) -> IpNet {
+pub(crate) fn host(ip: IpAddr) -> IpNet {
     match ip {
         IpAddr::V4(ip) => Ipv4Net::from(ip).into(),
         IpAddr::V6(ip) => Ipv6Net::from(ip).into(),

@@ -8,11 +8,13 @@ mod address;
 mod attributes;
 mod credentials;
 mod file;
+mod imds;
 mod kernel;
 mod memory;
 mod mounts;
 mod network;
 mod packet_filter;
+mod packets;
 mod process;
 mod process_target;
 mod view;
@@ -28,6 +30,7 @@ use crate::json::Details;
 use crate::process::{Process, Target};
 use crate::record::{EventBody, EventRecord, Mirror};
 
+pub use address::set_private_networks;
 pub use attributes::{ChdirEvent, XattrEvent};
 pub use credentials::{CapabilitiesEvent, CapsetEvent, PrctlEvent, SetgidEvent, SetuidEvent};
 pub use file::{
@@ -41,8 +44,12 @@ pub use kernel::{
 pub use memory::{MmapEvent, MprotectEvent, SpliceEvent};
 pub use mounts::MountEvent;
 pub use network::{
-    AcceptEvent, Address, BindEvent, ConnectEvent, Device, DnsEvent, Endpoint, Flow, FlowEvent,
-    ImdsEvent, PacketContext, PacketEvent, PeerAddress, SetsockoptEvent, SocketEvent, Traffic,
+    AcceptEvent, Address, BindEvent, ConnectEvent, PeerAddress, SetsockoptEvent, SocketEvent,
+};
+pub use packets::{
+    AwsCredentials, Device, DnsAnswer, DnsData, DnsEvent, Endpoint, FailedDnsEvent, Flow,
+    FlowEvent, ImdsEvent, PacketContext, PacketEvent, Traffic, address as packet_address,
+    interface_name,
 };
 pub use process::{ExecEvent, ExitCause, ExitEvent, FileMetadata, HeartbeatEvent};
 pub use process_target::{PtraceEvent, SetrlimitEvent, SignalEvent, TargetId};
@@ -102,6 +109,11 @@ macro_rules! event_data {
                     $(CaptureKind::$kind => $event::read(record).map(Self::$kind),)*
                     CaptureKind::Fork | CaptureKind::Cgroup => None,
                 }
+            }
+
+            /// The packet that it is about; `network.*`.
+            pub(crate) fn packet(&self) -> Option<&PacketContext> {
+                match self { $(Self::$kind(event) => event.packet(),)* }
             }
 
             /// The process that something is done to, by its id in the initial pid namespace.
@@ -168,6 +180,11 @@ event_data! {
     Sysctl(SysctlEvent),
     UnloadModule(UnloadModuleEvent),
     Unshare(UnshareEvent),
+    Dns(DnsEvent),
+    Imds(ImdsEvent),
+    Packet(PacketEvent),
+    NetworkFlowMonitor(FlowEvent),
+    FailedDns(FailedDnsEvent),
 }
 
 /// How the bodies of events lie in memory, to be held against the C side.
@@ -194,6 +211,7 @@ pub const MIRRORS: &[Mirror] = &[
     memory::SpliceBody::MIRROR,
     network::SetsockoptBody::MIRROR,
     network::SocketBody::MIRROR,
+    packets::PacketBody::MIRROR,
 ];
 
 impl Event {

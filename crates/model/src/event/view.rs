@@ -125,6 +125,10 @@ impl Event {
                 };
                 self.data.get(path, cx)
             }
+            Root::Packet => {
+                let cx = Cx::new(&self.context, &self.process);
+                self.data.packet()?.get(&entry.spec.path, cx)
+            }
             Root::Data(_) | Root::Declared => None,
         }
     }

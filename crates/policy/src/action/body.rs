@@ -1,6 +1,5 @@
 //! The actions but `set`, checked.
 
-use atalaya_secl::compile_condition;
 use atalaya_secl::model::Constant;
 
 use super::compile::{ActionContext, Problem};
@@ -138,17 +137,14 @@ pub(super) fn network_filter(
             "a valid BPF filter must be specified to the 'network_filter' action",
         ));
     };
-    // The language knows what a packet filter may look like, where it knows packets.
-    let quoted = filter.replace('\\', "\\\\").replace('"', "\\\"");
-    if cx.schema.field("packet.filter").is_some()
-        && let Err(error) =
-            compile_condition(&format!("packet.filter == \"{quoted}\""), &cx.scope())
-    {
-        let message = format!(
-            "a valid BPF filter must be specified to the 'network_filter' action: {}",
-            error.kind
-        );
-        return Err(Problem::at(place, message));
+    if let Err(error) = atalaya_pcap::Filter::new(filter) {
+        let message =
+            format!("a valid BPF filter must be specified to the 'network_filter' action: {error}");
+        let problem = Problem::at(place, message);
+        return Err(match error.help {
+            Some(help) => problem.help(help),
+            None => problem,
+        });
     }
     let policy = match action.text("policy") {
         Some("drop") => NetworkPolicy::Drop,

@@ -73,7 +73,10 @@ impl ActionKind {
 
     /// Whether this build carries it out. The others are checked and reported, and do nothing.
     pub fn is_executed(self) -> bool {
-        matches!(self, Self::Set | Self::Hash | Self::Log)
+        matches!(
+            self,
+            Self::Set | Self::Hash | Self::Log | Self::NetworkFilter
+        )
     }
 }
 

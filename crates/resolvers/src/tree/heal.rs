@@ -243,6 +243,11 @@ impl ProcessTree {
         Resolved::Incomplete
     }
 
+    /// Looks for the process of a record that has no task.
+    pub(super) fn ask(&mut self, header: &Header) {
+        self.ask_for(header.pid, header.time_ns, header.start_low, DEPTH);
+    }
+
     /// Looks for the parent of a process that executes something and whose fork was not seen.
     pub(super) fn find_parent(&mut self, header: &Header, ppid: u32) -> BreakReason {
         let is_over = |slot: &Slot| slot.is_over(header.time_ns) || slot.ended_ns != 0;

@@ -201,6 +201,36 @@ impl ProcessTree {
         (process, resolved)
     }
 
+    /// The process that a record without a task is charged to, as a packet to who owns its socket: as it was then, or as it was at last where
+    /// it has ended since. Of a process that nobody knows, the ids alone.
+    pub fn owner(&mut self, header: &Header) -> Arc<Process> {
+        self.saw(header.time_ns);
+        if header.pid == 0 {
+            return Arc::new(self.node_of_header(header));
+        }
+        if let Some(process) = self.known_owner(header) {
+            return process;
+        }
+        if self.budget.take(header.time_ns) {
+            self.ask(header);
+        }
+        let found = self.known_owner(header);
+        found.unwrap_or_else(|| Arc::new(self.node_of_header(header)))
+    }
+
+    fn known_owner(&mut self, header: &Header) -> Option<Arc<Process>> {
+        let slot = self.slots.get_mut(&header.pid)?;
+        if slot.is_of_another(header.start_low, header.time_ns) {
+            return None;
+        }
+        // Without a start the pid is all there is: that of one that has ended long ago may be another's.
+        if header.start_low == 0 && slot.is_over(header.time_ns) {
+            return None;
+        }
+        slot.referenced = true;
+        Some(Arc::clone(slot.at(header.time_ns)))
+    }
+
     /// Keeps what capabilities the process of a record has asked for, and which it was granted, since its program began.
     pub fn capabilities_used(&mut self, header: &Header, attempted: u64, used: u64) {
         self.resolve(header);

@@ -16,5 +16,7 @@
 #include "sysctl.bpf.c"
 #include "selinux.bpf.c"
 #include "cgroup.bpf.c"
+#include "owners.bpf.c"
+#include "packets.bpf.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

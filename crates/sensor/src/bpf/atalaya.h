@@ -58,6 +58,13 @@ enum record_kind {
 	KIND_SYSCTL = 56,
 	KIND_UNLOAD_MODULE = 57,
 	KIND_UNSHARE = 58,
+
+	/* Packets: `struct packet_body`, and the bytes. The header has no credentials, since no task runs that they could be of. */
+	KIND_DNS = 64,
+	KIND_IMDS = 65,
+	KIND_PACKET = 66,
+	KIND_NETWORK_FLOW_MONITOR = 67, /* counted in a map, made into events by who reads it */
+	KIND_FAILED_DNS = 68, /* what KIND_DNS becomes where its message makes no sense */
 	KIND_MAX = 96,
 };
 
@@ -67,6 +74,7 @@ enum header_flags {
 	HEADER_ASYNC = 1 << 0,  /* through io_uring */
 	HEADER_COMPAT = 1 << 1, /* through the 32-bit entry */
 	HEADER_CREDS_AFTER = 1 << 2, /* the credentials are those that the event has made, not those that it was made with */
+	HEADER_NO_TASK = 1 << 3, /* of the task no more is known than its ids */
 };
 
 struct record_header {
@@ -201,6 +209,84 @@ struct sysctl_body { __u32 write, position, old_truncated, reserved; };
 enum selinux_control { SELINUX_ENFORCE = 1, SELINUX_DISABLE = 2, SELINUX_COMMIT = 3, SELINUX_BOOL = 4 };
 struct selinux_body { __u32 control, reserved; char text[32]; };
 struct cgroup_write_body { __u32 pid, reserved; };
+
+enum packet_direction { PACKET_EGRESS = 1, PACKET_INGRESS = 2 };
+/*
+ * dns, imds: section BYTES is what TCP or UDP carry, from its beginning. packet: the packet from its link layer on. Addresses of IPv4 fill
+ * the first four bytes; ports are of this machine's byte order.
+ */
+struct packet_body {
+	__u8 source[16], destination[16];
+	__u16 source_port, destination_port;
+	__u16 l3_protocol; /* as in the Ethernet header */
+	__u16 l4_protocol;
+	__u32 size; /* of the whole packet */
+	__u32 netns, ifindex; /* the interface that it was seen at */
+	__u32 filter; /* packet: which filter it passed */
+	__u16 network; /* packet: where in the bytes its network layer begins */
+	__u16 transport; /* … and what TCP or UDP carry; 0 where that is not there */
+	__u8 direction;
+	__u8 icmp_type;
+	__u8 dropped; /* packet: a rule's action had it dropped */
+	__u8 reserved;
+	char ifname[16];
+};
+
+/* Who sends and receives through a socket: the last that was seen to. */
+struct socket_owner { __u64 cgroup_id; __u32 pid; __u32 start_low; };
+/* The owner of a port, for sockets that nobody was seen to make, as those that accept() gives. */
+struct port_key { __u32 netns; __u16 port; __u8 protocol; __u8 reserved; };
+
+/* What the classifiers do beside what the filters of kinds say. */
+enum packets_without_owner { OWNERLESS_ALL = 0, OWNERLESS_SYN = 1, OWNERLESS_NONE = 2 };
+struct packet_settings {
+	__u32 imds_ipv4; /* network byte order; 0 for none */
+	__u32 ownerless; /* packet: which of the packets that are nobody's are told */
+	__u32 filters; /* packet: there are filters to be run */
+	__u32 rate; /* packet: how many are told in a second, of each filter and process; 0 for all */
+};
+/*
+ * What the filters of a packet found, on this CPU until it is through: set up before the program of the filters is jumped to
+ * (`packet_filters`, by what the frames begin with), which fills it and jumps on to `packet_after`, by `next`. crates/pcap/src/router.rs
+ * knows where each of it is.
+ */
+#define PACKET_FILTERS 256
+struct packet_verdict {
+	__u64 rules[PACKET_FILTERS / 64]; /* the filters of rules that the packet passed */
+	__u64 actions; /* … and those of network_filter actions */
+	__u32 next; /* the direction: 0 is egress, 1 is ingress */
+	__u32 inbound;
+};
+/* Whose packets an action is about: a process (its id and the lower half of its start) or a cgroup. */
+enum packet_scope { PACKET_SCOPE_PROCESS = 1, PACKET_SCOPE_CGROUP = 2 };
+struct packet_subject { __u64 id; __u32 start_low; __u32 scope; };
+/* The actions in force for it, as bits of `packet_verdict.actions`. A packet that passed one that accepts is not dropped. */
+struct packet_orders { __u64 drop, accept; };
+struct packet_rate_key { __u32 filter, pid; };
+struct packet_rate { __u64 since_ns; __u32 told, reserved; };
+
+enum packet_counter {
+	PACKETS_FORWARDED = 0, /* of what rules want, what no process here sent or receives: it is seen where one does */
+	PACKETS_UNATTRIBUTED = 1, /* of what was told, what no process is known of */
+	PACKETS_REPEATED = 2, /* of what rules want, what was seen on its way through another interface before */
+	PACKETS_LIMITED = 3, /* of what rules want, what was more than the rate of its filter and process */
+	PACKETS_DROPPED = 4, /* by network_filter actions */
+	PACKET_COUNTERS = 5,
+};
+struct interface_key { __u32 netns, ifindex; };
+struct interface_packets { struct interface_key key; __u64 n[2]; /* egress, ingress */ };
+#define INTERFACE_BITS 12
+
+struct flow_key {
+	__u8 source[16], destination[16];
+	__u16 source_port, destination_port, l3_protocol, l4_protocol;
+	__u32 netns, ifindex;
+};
+struct flow_value {
+	struct socket_owner owner;
+	__u64 bytes[2], packets[2]; /* egress, ingress */
+	char ifname[16];
+};
 
 #define MODULE_NAME 56
 struct load_module_body { char name[MODULE_NAME]; __u32 from_memory, reserved; };

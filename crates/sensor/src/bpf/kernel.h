@@ -26,8 +26,9 @@ typedef _Bool bool;
 #define true 1
 #define false 0
 
-enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PROG_ARRAY = 3, BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4, BPF_MAP_TYPE_PERCPU_HASH = 5, BPF_MAP_TYPE_PERCPU_ARRAY = 6, BPF_MAP_TYPE_LRU_HASH = 9, BPF_MAP_TYPE_RINGBUF = 27 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_F_NO_PREALLOC = 1 };
 enum { BPF_RB_NO_WAKEUP = 1 };
 #define BPF_F_CURRENT_CPU 0xffffffffull
 
@@ -128,8 +129,13 @@ struct file {
 	void *private_data;
 };
 
+struct ns_common;
+struct net;
+typedef struct { struct net *net; } possible_net_t;
 struct in6_addr { u32 in6_u[4]; };
 struct sock_common {
+	possible_net_t skc_net;
+	struct { s64 counter; } skc_cookie;
 	__be32 skc_daddr;
 	__be16 skc_dport;
 	u16 skc_num; /* the local port, of this machine's byte order */
@@ -149,6 +155,13 @@ struct sock {
 	struct sk_filter *sk_filter;
 };
 struct socket { struct sock *sk; };
+struct net_device { possible_net_t nd_net; int ifindex; char name[16]; };
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	unsigned char *head, *data;
+	u16 network_header;
+};
 struct sockaddr;
 struct filename { const char *name; const char *uptr; /* not in 7.x */ };
 struct open_flags { int open_flag; u16 mode; };

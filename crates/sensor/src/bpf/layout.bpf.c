@@ -12,3 +12,5 @@ HOLD(signal_body); HOLD(setrlimit_body);
 HOLD(mmap_body); HOLD(mprotect_body); HOLD(bpf_body); HOLD(load_module_body); HOLD(unload_module_body);
 HOLD(splice_body); HOLD(sysctl_body); HOLD(selinux_body); HOLD(cgroup_write_body);
 HOLD(mount_body);
+HOLD(packet_body); HOLD(socket_owner); HOLD(port_key); HOLD(packet_settings); HOLD(packet_verdict); HOLD(packet_subject); HOLD(packet_orders); HOLD(interface_key); HOLD(interface_packets);
+HOLD(flow_key); HOLD(flow_value);

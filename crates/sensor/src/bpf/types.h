@@ -12,9 +12,9 @@
 	T(io_open___delayed) T(io_rename) T(io_rename___delayed) T(io_socket) T(io_unlink) T(io_unlink___delayed) \
 	T(io_uring_cmd) T(io_uring_cqe) T(io_uring_sqe) T(io_xattr) T(io_xattr___delayed) T(ipc_namespace) T(kernfs_node) \
 	T(kernfs_open_file) T(linux_binprm) T(list_head) T(mm_struct) T(mnt_namespace) T(mnt_namespace___tree) T(mount) \
-	T(mount___list) T(net) T(nsproxy) T(open_flags) T(path) T(pid) T(pid_namespace) T(pipe_buffer) T(pipe_inode_info) \
-	T(pt_regs) T(rb_node) T(signal_struct) T(sk_filter) T(sock) T(sock_fprog_kern) T(socket) T(super_block) \
-	T(super_block___magic) T(task_struct) T(timespec64) T(user_namespace) T(uts_namespace) \
+	T(mount___list) T(net) T(net_device) T(nsproxy) T(open_flags) T(path) T(pid) T(pid_namespace) T(pipe_buffer) \
+	T(pipe_inode_info) T(pt_regs) T(rb_node) T(signal_struct) T(sk_buff) T(sk_filter) T(sock) T(sock_fprog_kern) \
+	T(socket) T(super_block) T(super_block___magic) T(task_struct) T(timespec64) T(user_namespace) T(uts_namespace) \
 	T(vm_area_struct)
 
 #define TYPE_NUMBER(name) u32 name;

@@ -5,6 +5,7 @@
 
 mod actions;
 mod attach;
+mod classifiers;
 mod cli;
 mod common;
 mod compat;
@@ -37,6 +38,8 @@ mod snapshot;
 mod socket;
 mod start;
 mod stop;
+#[path = "../../../../crates/network/tests/support/mod.rs"]
+mod support;
 mod transport;
 mod uring;
 mod variables;

@@ -1,0 +1,379 @@
+//! The built system-probe attaches classifiers in namespaces of the test's own, beside a second vendor's, and takes them away again. What
+//! is about the manager alone is tested in crates/network.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use atalaya_e2e::{Probe, Setup, program};
+use atalaya_network::netns::NetNs;
+use atalaya_network::tc::{Attached, Direction, Hook, list};
+use nix::sys::signal::Signal;
+
+use crate::support::{attach_clsact, interface, load, returns, run};
+
+/// What is waited for at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process in a network namespace of its own, which stands for a node or a pod.
+struct Host {
+    child: Child,
+    netns: u32,
+}
+
+impl Host {
+    fn start() -> Self {
+        let own = NetNs::own().unwrap().inum();
+        let child = Command::new("unshare")
+            .args(["-n", "sleep", "600"])
+            .spawn()
+            .unwrap();
+        let host = || NetNs::of_task("/proc".as_ref(), child.id()).map_or(own, |it| it.inum());
+        eventually("a namespace", || host() != own);
+        let host = Self {
+            netns: host(),
+            child,
+        };
+        host.run("ip link set lo up");
+        host
+    }
+
+    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        NetNs::of_task("/proc".as_ref(), self.child.id())
+            .unwrap()
+            .run(work)
+            .unwrap()
+    }
+
+    fn run(&self, command: &str) {
+        self.inside(|| run(command));
+    }
+
+    /// All that is on an interface.
+    fn listed(&self, name: &str) -> Vec<Attached> {
+        self.inside(|| {
+            let all = atalaya_network::interfaces().unwrap();
+            let found = all.into_iter().find(|interface| interface.name == name);
+            found
+                .map(|interface| list(&interface).unwrap_or_default())
+                .unwrap_or_default()
+        })
+    }
+
+    /// The probe's on an interface.
+    fn ours(&self, name: &str) -> Vec<Attached> {
+        let is_ours = |one: &Attached| {
+            one.program
+                .as_ref()
+                .is_some_and(|program| program.name.starts_with("classifier_"))
+        };
+        self.listed(name).into_iter().filter(is_ours).collect()
+    }
+
+    /// Another vendor's on both sides of an interface.
+    fn vendor(&self, name: &str, priority: u32, handle: u32) -> u32 {
+        self.inside(|| {
+            let program = load("bpf_lxc", &returns(0)).unwrap();
+            for side in Direction::ALL {
+                attach_clsact(&interface(name), side, program.as_fd(), priority, handle);
+            }
+            atalaya_network::bpf::info(program.as_fd()).unwrap().id
+        })
+    }
+
+    fn has(&self, name: &str, program: u32) -> bool {
+        let is_it = |one: &Attached| one.program.as_ref().is_some_and(|it| it.id == program);
+        self.listed(name).into_iter().filter(is_it).count() == 2
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "not so within {PATIENCE:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A node, and a pod that is connected to it: `lxc1` here, `eth0` there.
+fn node_and_pod() -> (Host, Host) {
+    let (node, pod) = (Host::start(), Host::start());
+    node.run(&format!(
+        "ip link add lxc1 type veth peer name eth0 netns {}",
+        pod.child.id()
+    ));
+    node.run("ip addr add 10.97.0.1/24 dev lxc1");
+    node.run("ip link set lxc1 up");
+    pod.run("ip addr add 10.97.0.2/24 dev eth0");
+    pod.run("ip link set eth0 up");
+    (node, pod)
+}
+
+/// Datagrams there and back; all of them arrive.
+fn traffic(node: &Host, pod: &Host) {
+    let socket = |host: &Host, address: &str| {
+        let socket = host.inside(|| UdpSocket::bind(address).unwrap());
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        socket
+    };
+    let (here, there) = (socket(node, "10.97.0.1:0"), socket(pod, "10.97.0.2:0"));
+    let mut room = [0; 8];
+    for number in 0..100u64 {
+        here.send_to(&number.to_be_bytes(), there.local_addr().unwrap())
+            .unwrap();
+        let (_, from) = there
+            .recv_from(&mut room)
+            .expect("a packet to the pod is lost");
+        there.send_to(&room, from).unwrap();
+        here.recv_from(&mut room)
+            .expect("a packet from the pod is lost");
+        assert_eq!(room, number.to_be_bytes());
+    }
+}
+
+/// A probe that watches these namespaces only, and has a rule on packets.
+fn setup(hosts: &[&Host], more: &str) -> Setup {
+    setup_of(hosts, more).rule("asked", r#"dns.question.name == "classifiers.example""#)
+}
+
+fn setup_of(hosts: &[&Host], more: &str) -> Setup {
+    let numbers: Vec<_> = hosts
+        .iter()
+        .map(|host| format!("\"{}\"", host.netns))
+        .collect();
+    Setup::new().config(&format!(
+        "  network:\n    namespaces: [{}]\n{more}",
+        numbers.join(", ")
+    ))
+}
+
+const CLSACT: &str = "    tcx: {enabled: false}\n";
+
+fn attached(probe: &Probe, host: &Host, name: &str) {
+    let begun = Instant::now();
+    while host.ours(name).len() != 2 {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{name}: {:?}\n{}",
+            host.listed(name),
+            probe.log()
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Changes a line of the probe's configuration and tells it.
+fn reconfigure(probe: &Probe, from: &str, to: &str) {
+    let text = std::fs::read_to_string(probe.config()).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(probe.config(), text.replace(from, to)).unwrap();
+    probe.signal(Signal::SIGHUP);
+}
+
+#[test]
+fn classifiers_beside_a_second_vendor() {
+    let (node, pod) = node_and_pod();
+    let before = node.vendor("lxc1", 1, 1);
+    let mut probe = setup(&[&node, &pod], CLSACT).start();
+    for (host, name) in [(&node, "lo"), (&node, "lxc1"), (&pod, "lo"), (&pod, "eth0")] {
+        attached(&probe, host, name);
+        for one in host.ours(name) {
+            assert_eq!((one.hook, one.priority), (Hook::Clsact, 10), "{one:?}");
+            assert!(one.program.is_some_and(|program| program.direct_action));
+        }
+    }
+    let after = node.vendor("lxc1", 5, 1);
+    // New interfaces on both sides at once, theirs and ours.
+    for round in 0..20 {
+        node.run(&format!(
+            "ip link add c{round} type veth peer name c{round} netns {}",
+            pod.child.id()
+        ));
+        let theirs = node.vendor(&format!("c{round}"), 1, 1);
+        attached(&probe, &node, &format!("c{round}"));
+        attached(&probe, &pod, &format!("c{round}"));
+        assert!(node.has(&format!("c{round}"), theirs));
+    }
+    traffic(&node, &pod);
+    let status = probe.stop();
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{}",
+        probe.log()
+    );
+    assert!(node.has("lxc1", before) && node.has("lxc1", after));
+    for (host, name) in [
+        (&node, "lo"),
+        (&node, "lxc1"),
+        (&pod, "lo"),
+        (&pod, "eth0"),
+        (&pod, "c7"),
+    ] {
+        assert!(host.ours(name).is_empty(), "{name}: {:?}", host.ours(name));
+    }
+    traffic(&node, &pod);
+}
+
+#[test]
+fn classifiers_of_a_killed_probe_are_taken_away_by_the_next() {
+    let (node, pod) = node_and_pod();
+    let theirs = node.vendor("lxc1", 10, 77);
+    let mut probe = setup(&[&node, &pod], CLSACT).start();
+    attached(&probe, &node, "lxc1");
+    attached(&probe, &pod, "eth0");
+    probe.kill();
+    assert_eq!(node.ours("lxc1").len(), 2, "filters outlive a kill");
+    // Also a probe that is to attach none.
+    let text = std::fs::read_to_string(probe.config()).unwrap();
+    std::fs::write(
+        probe.config(),
+        text.replace("  network:\n", "  network:\n    enabled: false\n"),
+    )
+    .unwrap();
+    probe.start();
+    eventually("they are gone", || {
+        node.ours("lxc1").is_empty() && node.ours("lo").is_empty() && pod.ours("eth0").is_empty()
+    });
+    assert!(node.has("lxc1", theirs));
+}
+
+#[test]
+fn classifiers_go_and_come_with_network_enabled() {
+    let (node, pod) = node_and_pod();
+    let mut probe = setup(&[&node, &pod], "    enabled: true\n").start();
+    for _ in 0..2 {
+        attached(&probe, &node, "lxc1");
+        attached(&probe, &pod, "eth0");
+        reconfigure(&probe, "    enabled: true\n", "    enabled: false\n");
+        eventually("none is left", || {
+            [&node, &pod].iter().all(|host| host.ours("lo").is_empty())
+                && node.ours("lxc1").is_empty()
+                && pod.ours("eth0").is_empty()
+        });
+        reconfigure(&probe, "    enabled: false\n", "    enabled: true\n");
+    }
+    attached(&probe, &node, "lxc1");
+    // Without a rule about packets there is nothing to attach.
+    probe.write_policy("e2e.policy", "version: 1.0.0\nrules:\n  - id: e2e_unused\n    expression: exec.file.path == \"/nonexistent/e2e\"\n");
+    probe.signal(Signal::SIGHUP);
+    eventually("none is left", || {
+        node.ours("lxc1").is_empty() && pod.ours("eth0").is_empty()
+    });
+    assert!(probe.stop().is_some_and(|status| status.success()));
+}
+
+#[test]
+fn classifiers_are_off_by_the_environment() {
+    let (node, pod) = node_and_pod();
+    let probe = setup(&[&node, &pod], "")
+        .env("DD_RUNTIME_SECURITY_CONFIG_NETWORK_ENABLED", "false")
+        .start();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        node.ours("lxc1").is_empty() && pod.ours("eth0").is_empty(),
+        "{}",
+        probe.log()
+    );
+}
+
+#[test]
+fn a_classifier_of_egress_only() {
+    let (node, pod) = node_and_pod();
+    let probe = setup(&[&node, &pod], "    ingress: {enabled: false}\n").start();
+    let sides = || -> BTreeSet<_> {
+        node.ours("lxc1")
+            .into_iter()
+            .map(|one| one.direction)
+            .collect()
+    };
+    eventually("egress", || sides().contains(&Direction::Egress));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(
+        sides(),
+        BTreeSet::from([Direction::Egress]),
+        "{}",
+        probe.log()
+    );
+}
+
+#[test]
+fn a_namespace_that_is_made_by_unshare_alone_is_seen() {
+    // The probe has a /proc of its own, in which there is nothing but itself and this: so it attaches nowhere else.
+    let setup = Setup::new().rule("asked", r#"dns.question.name == "classifiers.example""#);
+    setup.write();
+    let dir = setup.dir().display().to_string();
+    let (probe, helper) = (program("system-probe"), program("e2e-helper"));
+    let script = format!(
+        "{} run -c {dir}/atalaya.yaml --policies-dir {dir}/policies > {dir}/probe.log 2>&1 & \
+         for i in $(seq 200); do grep -q 'probe is ready' {dir}/probe.log && break; sleep 0.1; done; \
+         exec {} sys-then {} i:{} then {}",
+        probe.display(),
+        helper.display(),
+        libc::SYS_unshare,
+        libc::CLONE_NEWNET,
+        libc::SYS_pause,
+    );
+    let unshare = [
+        "-n",
+        "-p",
+        "-f",
+        "--kill-child",
+        "--mount-proc",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let mut world = Command::new("unshare").args(unshare).spawn().unwrap();
+    // The only child of `unshare`: first the shell, then what it becomes.
+    let children = format!("/proc/{0}/task/{0}/children", world.id());
+    let child = || -> Option<u32> {
+        std::fs::read_to_string(&children)
+            .ok()?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    };
+    let is_helper = |pid: &u32| {
+        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("e2e-helper"))
+    };
+    let count = || -> Option<usize> {
+        let inside = NetNs::of_task("/proc".as_ref(), child().filter(is_helper)?).ok()?;
+        inside
+            .run(|| {
+                list(&interface("lo"))
+                    .map(|all| all.len())
+                    .unwrap_or_default()
+            })
+            .ok()
+    };
+    let begun = Instant::now();
+    while child().filter(is_helper).is_none() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let begun = Instant::now();
+    while count() != Some(2) && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (found, took) = (count(), begun.elapsed());
+    let _ = world.kill();
+    let _ = world.wait();
+    let log = std::fs::read_to_string(format!("{dir}/probe.log")).unwrap_or_default();
+    assert_eq!(found, Some(2), "{log}");
+    // Before everything is looked at again, which is every 30 s.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
