@@ -18,7 +18,7 @@ use crate::support::{attach_clsact, interface, load, returns, run};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process in a network namespace of its own, which stands for a node or a pod.
-struct Host {
+pub(crate) struct Host {
     child: Child,
     netns: u32,
 }
@@ -40,14 +40,14 @@ impl Host {
         host
     }
 
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         NetNs::of_task("/proc".as_ref(), self.child.id())
             .unwrap()
             .run(work)
             .unwrap()
     }
 
-    fn run(&self, command: &str) {
+    pub(crate) fn run(&self, command: &str) {
         self.inside(|| run(command));
     }
 
@@ -96,7 +96,7 @@ impl Drop for Host {
     }
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(
@@ -108,7 +108,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// A node, and a pod that is connected to it: `lxc1` here, `eth0` there.
-fn node_and_pod() -> (Host, Host) {
+pub(crate) fn node_and_pod() -> (Host, Host) {
     let (node, pod) = (Host::start(), Host::start());
     node.run(&format!(
         "ip link add lxc1 type veth peer name eth0 netns {}",
@@ -150,7 +150,7 @@ fn setup(hosts: &[&Host], more: &str) -> Setup {
     setup_of(hosts, more).rule("asked", r#"dns.question.name == "classifiers.example""#)
 }
 
-fn setup_of(hosts: &[&Host], more: &str) -> Setup {
+pub(crate) fn setup_of(hosts: &[&Host], more: &str) -> Setup {
     let numbers: Vec<_> = hosts
         .iter()
         .map(|host| format!("\"{}\"", host.netns))
@@ -163,7 +163,7 @@ fn setup_of(hosts: &[&Host], more: &str) -> Setup {
 
 const CLSACT: &str = "    tcx: {enabled: false}\n";
 
-fn attached(probe: &Probe, host: &Host, name: &str) {
+pub(crate) fn attached(probe: &Probe, host: &Host, name: &str) {
     let begun = Instant::now();
     while host.ours(name).len() != 2 {
         assert!(

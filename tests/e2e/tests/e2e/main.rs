@@ -26,6 +26,8 @@ mod matrix;
 mod mounts;
 mod names;
 mod network;
+mod packet_filters;
+mod packets;
 mod policy;
 mod process_calls;
 mod reference;

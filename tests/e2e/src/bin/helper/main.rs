@@ -11,6 +11,7 @@
 //! e2e-helper storm-then COUNT PROGRAM ARG...    waits for a line, makes COUNT long execs and some forks, then runs PROGRAM
 //! e2e-helper hold [NUMBER ARG...]     waits until its input ends, then makes the system call
 //! e2e-helper net STEP...              calls of sockets in a network of its own: see `network.rs`; prints all results
+//! e2e-helper packets STEP...          sends packets in the network that it is started in: see `packets.rs`
 //! e2e-helper with-child CALL...       makes a call (`sys` or `int80`) with CHILD for the number of a child that waits
 //! e2e-helper with-group CALL...       the same in a process group with two children; GROUP is the group as kill(2) takes it
 //! e2e-helper pid-namespace CALL...    the same as process 1 of a pid namespace; the child is 2
@@ -46,6 +47,7 @@ mod memory;
 mod mounts;
 mod network;
 mod others;
+mod packets;
 mod programs;
 mod uring;
 
@@ -58,6 +60,10 @@ fn main() {
     let words: Vec<&str> = all.iter().skip(1).map(String::as_str).collect();
     if let ["net", steps @ ..] = words.as_slice() {
         println!("{}", network::run(steps));
+        return;
+    }
+    if let ["packets", steps @ ..] = words.as_slice() {
+        packets::run(steps);
         return;
     }
     let result = match words.as_slice() {
