@@ -106,6 +106,12 @@ impl Setup {
     pub fn write(&self) {
         let dir = self.dir.path();
         let d = dir.display();
+        // Classifiers go to the namespaces that a test names, never to the machine's own: number 1 is nobody's.
+        let network = if self.config.contains("  network:\n") {
+            ""
+        } else {
+            "  network:\n    namespaces: [\"1\"]\n"
+        };
         let text = format!(
             "log_level: info\n\
              hostname: e2e-host\n\
@@ -113,7 +119,7 @@ impl Setup {
              security_agent:\n  user: nobody\n  events_file: {d}/log/agent.jsonl\n\
              runtime_security_config:\n  enabled: true\n  socket: {d}/run/runtime-security.sock\n  \
              policies:\n    dir: {d}/policies\n  self_test:\n    enabled: {}\n  \
-             spool:\n    dir: {d}/spool\n{}",
+             spool:\n    dir: {d}/spool\n{network}{}",
             self.self_test, self.config
         );
         std::fs::write(dir.join("atalaya.yaml"), text).expect("the configuration");
