@@ -1,11 +1,12 @@
 //! The sensor, as the engine wants to see it.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 
 use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
-    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
-    SourceReport,
+    ApplyReport, ClassifiersSeen, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink,
+    SourceError, SourceReport,
 };
 use atalaya_model::capture::{
     Approvers, Capture, CaptureKind, Loss, PacketOrders, PacketSubject, Task,
@@ -168,6 +169,26 @@ impl EventSource for SensorSource {
 
     fn tasks(&mut self) -> Option<Box<dyn TaskSource>> {
         Some(Box::new(Tasks::default()))
+    }
+
+    fn classifiers_seen(&self) -> ClassifiersSeen {
+        let number = |program: OwnedFd| atalaya_network::bpf::info(program.as_fd()).ok();
+        let programs = self
+            .sensor
+            .classifiers()
+            .map(|own| [own.egress, own.ingress]);
+        let packets = self.sensor.interface_packets().into_iter();
+        ClassifiersSeen {
+            programs: programs
+                .into_iter()
+                .flatten()
+                .filter_map(number)
+                .map(|info| info.id)
+                .collect(),
+            packets: packets
+                .map(|one| ((one.netns, one.ifindex), one.egress + one.ingress))
+                .collect(),
+        }
     }
 
     fn report(&self) -> SourceReport {
