@@ -119,12 +119,8 @@ fn any_depth_and_length_is_refused_or_taken_without_harm() {
 #[test]
 fn the_empty_filter_is_passed_by_all() {
     let filter = Filter::new("  ").expect("taken");
-    let packet = atalaya_pcap::Packet::default();
-    assert!(
-        filter
-            .program(atalaya_pcap::Link::Ethernet)
-            .matches(&packet)
-    );
+    let packet = Packet::default();
+    assert!(filter.program(Link::Ethernet).matches(&packet));
 }
 
 #[test]
@@ -134,12 +130,12 @@ fn a_tag_that_the_kernel_keeps_beside_the_frame_is_a_vlan() {
     bytes.extend([
         8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 1, 0, 80,
     ]);
-    let mut packet = atalaya_pcap::Packet {
+    let mut packet = Packet {
         bytes: &bytes,
         len: bytes.len() as u32,
         ..Default::default()
     };
-    let passes = |packet: &_| filter.program(atalaya_pcap::Link::Ethernet).matches(packet);
+    let passes = |packet: &_| filter.program(Link::Ethernet).matches(packet);
     assert!(!passes(&packet));
     packet.vlan_tag = Some(0x2005);
     assert!(passes(&packet));
@@ -224,7 +220,7 @@ fn any_text_is_a_filter_or_an_error_with_a_place() {
                         len: bytes.len() as u32,
                         ..Packet::default()
                     };
-                    filter.program(link).matches(&packet);
+                    let _ = filter.program(link).matches(&packet);
                     let maps = Maps {
                         verdict: 3,
                         programs: 4,

@@ -216,6 +216,18 @@ impl EventSource for SensorSource {
         for (name, gaps) in ["vital", "bulk"].iter().zip(report.gaps) {
             details.insert(format!("sequence_gaps.{name}"), gaps.to_string());
         }
+        let packets = self.sensor.packet_counts();
+        if packets.seen > 0 {
+            let text = format!(
+                "{} seen, {} dropped by actions, {} not told for their rate, {} nobody's, {} forwarded",
+                packets.seen,
+                packets.dropped,
+                packets.limited,
+                packets.unattributed,
+                packets.forwarded
+            );
+            details.insert("packets".into(), text);
+        }
         let ring = |index: usize, name: &str| Ring {
             name: name.to_owned(),
             bytes: report.ring_bytes[index].into(),
