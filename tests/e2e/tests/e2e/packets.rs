@@ -83,7 +83,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn start(setup: Setup) -> (Host, Probe) {
     let host = Host::start();
-    let probe = setup.start();
+    let probe = setup.watch(host.inode()).start();
     host.is_watched_by(&probe);
     (host, probe)
 }
