@@ -273,6 +273,10 @@ fn classifiers_go_and_come_with_network_enabled() {
     }
     attached(&probe, &node, "lxc1");
     traffic(&node, &pod);
+    let output = probe.agent_command(&["status"]).output().unwrap();
+    let status = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(status.contains(&format!("{}.lxc1", node.netns)), "{status}");
+    assert!(status.contains("packets seen: "), "{status}");
     // Without a rule about packets there is nothing to attach.
     probe.write_policy("e2e.policy", "version: 1.0.0\nrules:\n  - id: e2e_unused\n    expression: exec.file.path == \"/nonexistent/e2e\"\n");
     probe.signal(Signal::SIGHUP);
