@@ -18,10 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// What the doctor is to know of the configuration.
 pub(crate) fn options(config: &Config) -> Options {
+    let settings = crate::network::settings(config);
+    let only = settings
+        .only
+        .map(|only| only.read().unwrap_or_else(PoisonError::into_inner).clone());
     Options {
         enabled: config.enabled && config.network_enabled,
         ingress: config.network_ingress_enabled,
-        priority: u16::try_from(config.network_classifier_priority).unwrap_or(u16::MAX),
+        priority: settings.priority,
+        prefer_tcx: settings.prefer_tcx,
+        only,
+        places: settings.places,
         ..Options::default()
     }
 }

@@ -190,6 +190,55 @@ fn reconfigure(probe: &Probe, from: &str, to: &str) {
 }
 
 #[test]
+fn classifiers_the_doctor_tells_of_a_vendor_that_is_run_first() {
+    let (node, pod) = node_and_pod();
+    let probe = setup(&[&node, &pod], CLSACT).start();
+    attached(&probe, &node, "lxc1");
+    // The answer and the exit code of the running probe's doctor, by way of the agent.
+    let ask = || {
+        let (well, out, err) = probe.agent(&["runtime", "network", "doctor", "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&out).expect(&err);
+        assert_eq!(report["trouble"], !well, "{report:#}");
+        report
+    };
+    let of_lxc1 = |report: &serde_json::Value| {
+        let namespaces = report["namespaces"].as_array().unwrap().iter();
+        let mut all = namespaces.flat_map(|one| one["interfaces"].as_array().unwrap());
+        all.find(|one| one["name"] == "lxc1").unwrap().clone()
+    };
+    let report = ask();
+    assert_eq!(report["trouble"], false, "{report:#}");
+    let ours = of_lxc1(&report)["classifiers"].clone();
+    assert!(
+        ours.as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["ours"] == true),
+        "{ours:#}"
+    );
+    node.vendor("lxc1", 5, 1);
+    let report = ask();
+    let interface = of_lxc1(&report);
+    assert_eq!(interface["verdict"], "blind", "{interface:#}");
+    assert_eq!(report["right_priority"], 4);
+    let advice = interface["advice"][0].as_str().unwrap();
+    assert!(advice.contains("strictly lower than 5"), "{advice}");
+    // The same is a warning and a line of the state.
+    let status = probe.status();
+    let line = status["details"]["network.doctor"].as_str().unwrap();
+    assert!(line.contains("traffic is missed on 1"), "{line}");
+    assert!(
+        status["environment"]["warnings"]
+            .to_string()
+            .contains("network doctor"),
+        "{status:#}"
+    );
+    node.run("tc filter del dev lxc1 egress prio 5");
+    node.run("tc filter del dev lxc1 ingress prio 5");
+    assert_eq!(ask()["trouble"], false);
+}
+
+#[test]
 fn classifiers_beside_a_second_vendor() {
     let (node, pod) = node_and_pod();
     let before = node.vendor("lxc1", 1, 1);
