@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(filter) => {
             for link in [Link::Ethernet, Link::RawIp] {
-                filter.program(link).matches(&Packet {
+                let _ = filter.program(link).matches(&Packet {
                     bytes,
                     len: bytes.len() as u32,
                     inbound: true,

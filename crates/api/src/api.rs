@@ -349,6 +349,26 @@ pub struct SelfTestRow {
     #[prost(string, tag = "5")]
     pub error: ::prost::alloc::string::String,
 }
+/// Atalaya: nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkDoctorParams {}
+/// Atalaya: who is on the way of packets, and whether all of them are seen.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkDoctorMessage {
+    /// The report as JSON.
+    #[prost(bytes = "vec", tag = "1")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
+    /// The same for a terminal; names in it come from whoever made interfaces and programs.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// Whether a person should do something.
+    #[prost(bool, tag = "3")]
+    pub trouble: bool,
+}
 /// What to tell.
 #[allow(clippy::all)]
 #[derive(serde::Serialize)]
@@ -1378,6 +1398,31 @@ pub mod security_module_cmd_client {
                 .insert(GrpcMethod::new("api.SecurityModuleCmd", "ReloadPolicies"));
             self.inner.unary(req, path, codec).await
         }
+        /// Atalaya: looks at the classifiers of every interface.
+        pub async fn network_doctor(
+            &mut self,
+            request: impl tonic::IntoRequest<super::NetworkDoctorParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::NetworkDoctorMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/NetworkDoctor",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "NetworkDoctor"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1436,6 +1481,14 @@ pub mod security_module_cmd_server {
             request: tonic::Request<super::ReloadPoliciesParams>,
         ) -> std::result::Result<
             tonic::Response<super::ReloadPoliciesResultMessage>,
+            tonic::Status,
+        >;
+        /// Atalaya: looks at the classifiers of every interface.
+        async fn network_doctor(
+            &self,
+            request: tonic::Request<super::NetworkDoctorParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::NetworkDoctorMessage>,
             tonic::Status,
         >;
     }
@@ -1781,6 +1834,52 @@ pub mod security_module_cmd_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReloadPoliciesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/NetworkDoctor" => {
+                    #[allow(non_camel_case_types)]
+                    struct NetworkDoctorSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::NetworkDoctorParams>
+                    for NetworkDoctorSvc<T> {
+                        type Response = super::NetworkDoctorMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NetworkDoctorParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::network_doctor(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NetworkDoctorSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

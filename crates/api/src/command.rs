@@ -104,6 +104,13 @@ impl SecurityModuleCmd for Commands {
     ) -> Result<Response<proto::ReloadPoliciesResultMessage>, Status> {
         self.run(|c| c.reload_policies()).await
     }
+
+    async fn network_doctor(
+        &self,
+        _: Request<proto::NetworkDoctorParams>,
+    ) -> Result<Response<proto::NetworkDoctorMessage>, Status> {
+        self.run(|c| c.network_doctor()).await
+    }
 }
 
 fn spool_status(spool: &Spool) -> proto::SpoolStatus {

@@ -40,6 +40,9 @@ pub trait RuntimeControl: Send + Sync + 'static {
         params: &proto::DumpProcessCacheParams,
     ) -> Result<proto::SecurityDumpProcessCacheMessage, ControlError>;
 
+    /// Looks at the classifiers of every interface of every namespace.
+    fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError>;
+
     /// What is switched on.
     fn config(&self) -> proto::SecurityConfigMessage;
 }

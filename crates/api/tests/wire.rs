@@ -65,6 +65,14 @@ impl RuntimeControl for Fake {
         }
     }
 
+    fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
+        Ok(proto::NetworkDoctorMessage {
+            report: br#"{"trouble":true,"summary":"\u001b[2Jmissed"}"#.to_vec(),
+            text: "Network doctor: TROUBLE\n  \x1b[2J'cil_from_lxc'\n".into(),
+            trouble: true,
+        })
+    }
+
     fn config(&self) -> proto::SecurityConfigMessage {
         proto::SecurityConfigMessage {
             runtime_enabled: true,

@@ -14,7 +14,7 @@ use crate::holders::key_of;
 use crate::selftest::Outcome;
 use crate::source::SourceReport;
 use crate::stats::get;
-use crate::{dump, reload, report, variables};
+use crate::{doctor, dump, reload, report, variables};
 
 /// The commands of a running engine. Clones are the same engine; after it has stopped, commands that need the sensor
 /// fail and the others tell the last state.
@@ -146,6 +146,7 @@ impl Control {
                 ));
             }
         }
+        warnings.extend(self.shared.doctor.warning());
         warnings
     }
 
@@ -231,6 +232,13 @@ impl Control {
         add("process_tree.slow_strings", tree.slow_strings.to_string());
         add("process_tree.incomplete", tree.incomplete.to_string());
         add("process_tree.unknown", tree.unknown.to_string());
+        let seen = shared
+            .source()
+            .as_ref()
+            .map(|source| source.classifiers_seen());
+        for (name, value) in shared.doctor.details(&seen.unwrap_or_default().packets) {
+            add(&name, value);
+        }
         details
     }
 }
@@ -382,6 +390,17 @@ impl RuntimeControl for Control {
             filename: String::new(),
             content,
             processes: processes.len() as u64,
+        })
+    }
+
+    fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
+        let report = doctor::examine(&self.shared).map_err(ControlError::Failed)?;
+        let json = serde_json::to_vec(&report)
+            .map_err(|error| ControlError::Failed(format!("cannot write the report: {error}")))?;
+        Ok(proto::NetworkDoctorMessage {
+            report: json,
+            text: atalaya_network::doctor::text(&report, false),
+            trouble: report.trouble,
         })
     }
 

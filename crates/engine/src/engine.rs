@@ -18,6 +18,7 @@ use atalaya_resolvers::{Broken, ProcessTree, Snapshot, UserTables, cgroup, clock
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::Control;
+use crate::doctor;
 use crate::emit::{Emitter, epoch_now_ns};
 use crate::hashing::{self, Hashing, Names};
 use crate::holders::key_of;
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Stats,
     pub(crate) pulse: Pulse,
     pub(crate) self_test: SelfTest,
+    pub(crate) doctor: doctor::Findings,
     pub(crate) hashing: Arc<Hashing>,
     /// What `network_filter` actions have dropped.
     pub(crate) orders: Orders,
@@ -367,6 +369,10 @@ impl Engine {
             let tester = Arc::clone(&shared);
             engine.spawn("self-test", move || test_regularly(&tester))?;
         }
+        if shared.options.doctor.is_some() {
+            let looker = Arc::clone(&shared);
+            engine.spawn("network-doctor", move || doctor::examine_regularly(&looker))?;
+        }
         Ok(engine)
     }
 
@@ -456,6 +462,7 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         stats: Stats::default(),
         pulse: Pulse::new(options.heartbeat.clone(), now),
         self_test: SelfTest::new(options.self_test.clone()),
+        doctor: doctor::Findings::default(),
         hashing,
         orders: Orders::default(),
         tree: Mutex::new(ProcessTree::new(options.tree)),

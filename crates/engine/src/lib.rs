@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod doctor;
 mod dump;
 mod emit;
 mod engine;
@@ -38,6 +39,7 @@ mod watch;
 mod worker;
 
 pub use control::Control;
+pub use doctor::ClassifierDoctor;
 pub use engine::{Engine, EngineError};
 pub use hostnames::HostnameOptions;
 pub use options::{EngineOptions, HeartbeatOptions, SelfTestOptions};
@@ -45,6 +47,6 @@ pub use output::Output;
 pub use queue::QueueLimits;
 pub use selftest::{Outcome, TestRow};
 pub use source::{
-    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
-    SourceReport,
+    ApplyReport, ClassifiersSeen, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink,
+    SourceError, SourceReport,
 };

@@ -1,6 +1,7 @@
 //! What an engine is started with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_model::capture::PacketOptions;
@@ -9,6 +10,7 @@ use atalaya_policy::{DEFAULT_BURST, DEFAULT_PERIOD, EMULATED_AGENT_VERSION, Host
 use atalaya_resolvers::{HashOptions, TreeOptions};
 use atalaya_spool::Spool;
 
+use crate::doctor::ClassifierDoctor;
 use crate::hostnames::HostnameOptions;
 use crate::output::Output;
 use crate::queue::QueueLimits;
@@ -58,6 +60,8 @@ pub struct EngineOptions {
     pub flow_period: Duration,
     /// The names of addresses.
     pub hostnames: HostnameOptions,
+    /// Who looks at the classifiers of the host; `None`: nobody does.
+    pub doctor: Option<Arc<dyn ClassifierDoctor>>,
     /// Evaluate the exec rules on the processes that are there at start (`event.source == "snapshot"`).
     pub replay_snapshot: bool,
 }
@@ -86,6 +90,7 @@ impl Default for EngineOptions {
             packets: PacketOptions::default(),
             flow_period: Duration::from_secs(10),
             hostnames: HostnameOptions::default(),
+            doctor: None,
             replay_snapshot: true,
         }
     }

@@ -1,6 +1,6 @@
 //! Where captures come from: what the engine asks of the sensor, and nothing more, so that tests can feed it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use atalaya_model::capture::{
     Approvers, Capture, CaptureKind, Loss, PacketFilters, PacketOptions, PacketOrders,
@@ -78,6 +78,15 @@ pub struct SourceReport {
     pub details: BTreeMap<String, String>,
 }
 
+/// Our classifiers, and what they have seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClassifiersSeen {
+    /// The numbers of our programs; none while no rule wants packets.
+    pub programs: BTreeSet<u32>,
+    /// Packets, by network namespace and interface.
+    pub packets: BTreeMap<(u32, u32), u64>,
+}
+
 /// Why the source refused. The message is what the person at the terminal reads.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -117,6 +126,10 @@ pub trait EventSource: Send {
     /// Who lists all processes, for a process tree that has lost its thread; `None` where nobody can.
     fn tasks(&mut self) -> Option<Box<dyn TaskSource>> {
         None
+    }
+    /// What the classifiers are and have seen, for the network doctor.
+    fn classifiers_seen(&self) -> ClassifiersSeen {
+        ClassifiersSeen::default()
     }
     /// The state of the source.
     fn report(&self) -> SourceReport;

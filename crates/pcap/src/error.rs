@@ -33,7 +33,7 @@ pub struct Error {
     pub help: Option<String>,
 }
 
-/// `5: unknown word `portt``: columns count characters from 1... of the text alone, which the error does not know, so bytes.
+// The place is in bytes, from 1: the same as characters, but for texts that are no filters anyway.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (at character {})", self.message, self.span.start + 1)

@@ -1,6 +1,9 @@
 //! What is wrong with a filter, where, and what to write instead.
 
-use atalaya_pcap::{Filter, MAX_TEXT};
+mod samples;
+
+use atalaya_pcap::{Filter, Link, MAX_TEXT, Maps, Packet, Verdict, router};
+use samples::{Random, filter, packet};
 
 /// The message, the part of the text that it is about, and the hint.
 fn error(text: &str) -> (String, &str, String) {
@@ -116,12 +119,8 @@ fn any_depth_and_length_is_refused_or_taken_without_harm() {
 #[test]
 fn the_empty_filter_is_passed_by_all() {
     let filter = Filter::new("  ").expect("taken");
-    let packet = atalaya_pcap::Packet::default();
-    assert!(
-        filter
-            .program(atalaya_pcap::Link::Ethernet)
-            .matches(&packet)
-    );
+    let packet = Packet::default();
+    assert!(filter.program(Link::Ethernet).matches(&packet));
 }
 
 #[test]
@@ -131,15 +130,112 @@ fn a_tag_that_the_kernel_keeps_beside_the_frame_is_a_vlan() {
     bytes.extend([
         8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 1, 0, 80,
     ]);
-    let mut packet = atalaya_pcap::Packet {
+    let mut packet = Packet {
         bytes: &bytes,
         len: bytes.len() as u32,
         ..Default::default()
     };
-    let passes = |packet: &_| filter.program(atalaya_pcap::Link::Ethernet).matches(packet);
+    let passes = |packet: &_| filter.program(Link::Ethernet).matches(packet);
     assert!(!passes(&packet));
     packet.vlan_tag = Some(0x2005);
     assert!(passes(&packet));
     packet.vlan_tag = Some(0x2006);
     assert!(!passes(&packet));
+}
+
+/// Words of the language in any order, and filters with one byte changed: refused with a place inside the text, or made into programs that end.
+#[test]
+fn any_text_is_a_filter_or_an_error_with_a_place() {
+    const WORDS: [&str; 40] = [
+        "tcp",
+        "udp",
+        "ip",
+        "ip6",
+        "ether",
+        "arp",
+        "vlan",
+        "mpls",
+        "pppoes",
+        "host",
+        "net",
+        "port",
+        "portrange",
+        "proto",
+        "src",
+        "dst",
+        "and",
+        "or",
+        "not",
+        "(",
+        ")",
+        "[",
+        "]",
+        ":",
+        "-",
+        "+",
+        "&",
+        "<<",
+        "=",
+        "!=",
+        "len",
+        "10.0.0.1",
+        "10.0.0.0/8",
+        "fd00::1",
+        "80",
+        "80-90",
+        "0x10",
+        "\\tcp",
+        "multicast",
+        "byte",
+    ];
+    let mut random = Random::new(3);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..60_000 {
+        let text = if round % 2 == 0 {
+            let words = (0..1 + random.below(9)).map(|_| random.one_of(&WORDS));
+            words
+                .collect::<Vec<_>>()
+                .join(random.one_of(&[" ", " ", ""]))
+        } else {
+            let mut bytes = filter(&mut random, true).into_bytes();
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] = 32 + random.below(95) as u8;
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        match Filter::new(&text) {
+            Err(error) => {
+                refused += 1;
+                let place = text.get(error.span.start..error.span.end);
+                assert!(
+                    place.is_some() && !error.message.is_empty(),
+                    "{text:?}: {error:?}"
+                );
+            }
+            Ok(filter) => {
+                taken += 1;
+                let bytes = packet(&mut random, true);
+                for link in [Link::Ethernet, Link::RawIp] {
+                    let packet = Packet {
+                        bytes: &bytes,
+                        len: bytes.len() as u32,
+                        ..Packet::default()
+                    };
+                    let _ = filter.program(link).matches(&packet);
+                    let maps = Maps {
+                        verdict: 3,
+                        programs: 4,
+                    };
+                    let bits = Verdict {
+                        actions: 1,
+                        ..Verdict::default()
+                    };
+                    router(&[(&filter, bits)], link, maps).expect("one filter fits");
+                }
+            }
+        }
+    }
+    assert!(
+        taken > 2_000 && refused > 10_000,
+        "{taken} taken, {refused} refused"
+    );
 }

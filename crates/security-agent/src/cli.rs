@@ -11,7 +11,7 @@ use atalaya_config::{Config, Loaded, Program, Severity, Sources};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::time::timeout;
 
-use crate::{events, policy, process_cache, self_test, start, status};
+use crate::{doctor, events, policy, process_cache, self_test, start, status};
 
 /// The unprivileged half of Atalaya: takes events from system-probe and stores them; asks system-probe for its state.
 #[derive(Parser)]
@@ -70,10 +70,24 @@ enum Runtime {
     /// The process tree
     #[command(subcommand)]
     ProcessCache(ProcessCache),
+    /// Packets and who is on their way
+    #[command(subcommand)]
+    Network(Network),
     /// Show events as they come
     Events {
         /// As JSON lines, also on a terminal
         #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Network {
+    /// Let system-probe look at the classifiers of every interface: whether other vendors' end the chain before ours, and which
+    /// classifier_priority is right; exits with 1 where a person should do something, with 2 when system-probe cannot be asked
+    Doctor {
+        /// As JSON
+        #[arg(long, short = 'j')]
         json: bool,
     },
 }
@@ -177,6 +191,7 @@ async fn ask(command: &Runtime, config: &Config, color: bool) -> Result<ExitCode
                 Err(_) => Ok(self_test::no_answer(time)),
             }
         }
+        Runtime::Network(Network::Doctor { json }) => patiently(doctor::run(socket, *json)).await,
         Runtime::ProcessCache(ProcessCache::Dump { format, with_args }) => {
             patiently(process_cache::dump(socket, *format, *with_args)).await
         }

@@ -76,6 +76,7 @@ fn page(status: &Status, style: Style) -> String {
     page.events(status);
     page.spool(status);
     page.variables(status);
+    page.network(status);
     page.text
 }
 
@@ -280,6 +281,23 @@ impl Page {
             self.row("Consumers", "none has come yet");
         }
         self.row("Live observers", status.live_observers);
+    }
+
+    /// Classifiers, and the packets that they have seen at each interface.
+    fn network(&mut self, status: &Status) {
+        let mut rows: Vec<_> = status
+            .details
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("network.")?, value)))
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        rows.sort();
+        self.title("Network");
+        for (name, value) in rows {
+            self.row(&Sanitized(name).to_string(), value);
+        }
     }
 
     fn variables(&mut self, status: &Status) {

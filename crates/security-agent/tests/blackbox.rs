@@ -115,6 +115,14 @@ impl RuntimeControl for Fake {
         })
     }
 
+    fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
+        Ok(proto::NetworkDoctorMessage {
+            report: br#"{"trouble":true,"summary":"\u001b[2Jmissed"}"#.to_vec(),
+            text: "Network doctor: TROUBLE\n  \x1b[2J'cil_from_lxc'\n".into(),
+            trouble: true,
+        })
+    }
+
     fn config(&self) -> proto::SecurityConfigMessage {
         proto::SecurityConfigMessage::default()
     }
@@ -698,4 +706,17 @@ fn a_missing_directory_is_made_and_given_to_the_agent() {
         fs::metadata(file.parent().unwrap()).unwrap().uid(),
         nobody.uid
     );
+}
+
+#[test]
+fn the_network_doctors_report_is_shown_harmless_and_trouble_is_the_exit_code() {
+    let world = World::new();
+    let (code, out, _) = world.run(&["runtime", "network", "doctor"]);
+    assert_eq!(code, 1, "{out}");
+    assert_eq!(out, "Network doctor: TROUBLE\n  \\x1b[2J'cil_from_lxc'\n");
+    let (code, out, _) = world.run(&["runtime", "network", "doctor", "--json"]);
+    assert_eq!(code, 1);
+    assert!(!out.contains('\x1b'));
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["trouble"], true);
 }

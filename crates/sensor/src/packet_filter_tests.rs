@@ -353,3 +353,55 @@ fn a_filter_that_many_packets_pass_is_told_at_its_rate() {
         assert!(network.sensor.packet_counts().limited as usize >= 200 - 6 * seconds);
     });
 }
+
+/// What filters cost a packet that passes none, printed: `cargo test -p atalaya-sensor what_filters_cost -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(unsafe_code, reason = "libbpf-rs runs programs of objects only")]
+fn what_filters_cost() {
+    let (verdicts, programs) = (
+        map(MapType::PercpuArray, 48).unwrap(),
+        map(MapType::ProgArray, 4).unwrap(),
+    );
+    let maps = Maps {
+        verdict: verdicts.as_fd().as_raw_fd(),
+        programs: programs.as_fd().as_raw_fd(),
+    };
+    let mut bytes = vec![0; 12];
+    bytes.extend([
+        8, 0, 0x45, 0, 0, 60, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 1, 1, 0, 80,
+    ]);
+    bytes.resize(120, 0);
+    for count in [0, 1, 8, 64, 256] {
+        let texts = (0..count).map(|n| format!("tcp dst port {}", 4000 + n));
+        let filters: Vec<Filter> = texts.map(|text| Filter::new(&text).unwrap()).collect();
+        let all: Vec<_> = filters
+            .iter()
+            .map(|f| {
+                (
+                    f,
+                    Verdict {
+                        rules: [1; 4],
+                        actions: 0,
+                    },
+                )
+            })
+            .collect();
+        let program = load(
+            c"packet_test",
+            &router(&all, Link::Ethernet, maps).unwrap().instructions,
+        )
+        .unwrap();
+        // SAFETY: a struct of numbers and pointers, for which zero means "not given".
+        let mut options: libbpf_sys::bpf_test_run_opts = unsafe { zeroed() };
+        options.sz = size_of::<libbpf_sys::bpf_test_run_opts>() as _;
+        options.data_in = bytes.as_ptr().cast();
+        options.data_size_in = bytes.len() as u32;
+        options.repeat = 200_000;
+        // SAFETY: the packet lives as long as the call.
+        let failed =
+            unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+        assert_eq!(failed, 0);
+        println!("{count} filters: {} ns a packet", options.duration);
+    }
+}

@@ -21,6 +21,35 @@ enum Command {
     Run(Run),
     /// Print the version
     Version,
+    /// Runtime security commands
+    #[command(subcommand)]
+    Runtime(Runtime),
+}
+
+#[derive(Subcommand)]
+enum Runtime {
+    /// Packets and who is on their way
+    #[command(subcommand)]
+    Network(Network),
+}
+
+#[derive(Subcommand)]
+enum Network {
+    /// Look at the classifiers of every interface of every network namespace: whether other vendors' end the chain before ours, and
+    /// which classifier_priority is right. Changes nothing; works without a running system-probe. Exits with 1 where a person should
+    /// do something
+    Doctor {
+        /// Configuration file, or a directory with system-probe.yaml and security-agent.yaml. May be given several times; the last
+        /// one wins
+        #[arg(short = 'c', long, visible_alias = "cfgpath", value_name = "FILE")]
+        config: Vec<PathBuf>,
+        /// As JSON
+        #[arg(long, short = 'j')]
+        json: bool,
+        /// Also interfaces that have no classifier
+        #[arg(long)]
+        all: bool,
+    },
 }
 
 #[derive(Args)]
@@ -42,10 +71,7 @@ pub(crate) struct Run {
 
 impl Run {
     fn load(&self) -> Result<Loaded> {
-        let mut files = self.config.iter();
-        let mut sources =
-            Sources::standard(Program::SystemProbe, files.next().map(PathBuf::as_path));
-        sources.files.extend(files.map(|f| (f.clone(), true)));
+        let mut sources = sources(&self.config);
         if let Some(dir) = &self.policies_dir {
             // Relative to where the command was given, unlike in a file.
             let dir = std::path::absolute(dir)?;
@@ -61,10 +87,18 @@ impl Run {
     }
 }
 
+/// Where the configuration is: these files, or the usual ones.
+fn sources(files: &[PathBuf]) -> Sources {
+    let mut files = files.iter();
+    let mut sources = Sources::standard(Program::SystemProbe, files.next().map(PathBuf::as_path));
+    sources.files.extend(files.map(|f| (f.clone(), true)));
+    sources
+}
+
 /// Runs the command, and prints what went wrong: one line, the chain of causes.
 pub(crate) fn run() -> ExitCode {
     match dispatch() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!(
                 "Error: {}",
@@ -75,7 +109,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn dispatch() -> Result<()> {
+fn dispatch() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Version => {
             use std::io::Write;
@@ -84,14 +118,24 @@ fn dispatch() -> Result<()> {
                 "system-probe {}",
                 env!("CARGO_PKG_VERSION")
             );
-            Ok(())
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Runtime(Runtime::Network(Network::Doctor { config, json, all })) => {
+            let loaded = sources(&config).load()?;
+            for problem in &loaded.problems {
+                if problem.severity >= Severity::Warning {
+                    eprintln!("{}", atalaya_api::sanitize(&problem.to_string()));
+                }
+            }
+            crate::doctor::run(&loaded.config, json, all)
         }
         Command::Run(run) => {
             let loaded = run.load()?;
             init_logging(&loaded.config);
             log_problems(&loaded.problems);
             let again = || run.load().map(|loaded| loaded.config);
-            crate::run::run(&loaded.config, run.output.as_deref(), again)
+            crate::run::run(&loaded.config, run.output.as_deref(), again)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod doctor;
 mod network;
 mod preflight;
 mod run;

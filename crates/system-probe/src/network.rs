@@ -227,7 +227,7 @@ fn describe(
     }
 }
 
-fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Settings {
     let number = |name: &str, value: u64, least: u64, most: u64| {
         let taken = value.clamp(least, most);
         if taken != value {

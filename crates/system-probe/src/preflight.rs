@@ -82,6 +82,13 @@ pub(crate) fn drop_for_network() -> Result<CapabilitySet> {
     drop_to(sets.permitted & NETWORK)
 }
 
+/// The same for the thread of the network doctor: it reads other vendors' programs and who holds them, and the kernel's symbols.
+pub(crate) fn drop_for_doctor() -> Result<CapabilitySet> {
+    let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
+    let wanted = NETWORK | CapabilitySet::SYS_PTRACE | CapabilitySet::SYSLOG;
+    drop_to(sets.permitted & wanted)
+}
+
 fn drop_to(kept: CapabilitySet) -> Result<CapabilitySet> {
     let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
     for capability in

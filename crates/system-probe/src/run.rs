@@ -14,6 +14,7 @@ use atalaya_policy::HostFacts;
 use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
 use atalaya_spool::{Limits, Spool};
 
+use crate::doctor::Doctor;
 use crate::network::Network;
 use crate::preflight;
 use crate::signals::{Asked, Signals};
@@ -37,6 +38,7 @@ pub(crate) fn run(
     if let Err(error) = &network {
         tracing::warn!("no events of packets: {error}");
     }
+    let doctor = Arc::new(Doctor::start(config).context("cannot start the network doctor")?);
     // Before any other thread is made, because capabilities belong to threads.
     let kept = preflight::drop_capabilities(config)?;
     tracing::debug!("capabilities kept: {kept:?}");
@@ -50,7 +52,8 @@ pub(crate) fn run(
     let private = [&config.private_ip_ranges, &config.extra_private_ip_ranges];
     atalaya_model::set_private_networks(private.map(|networks| networks.get()).concat());
     let sensor = SensorSource::open(config, network.clone()).context("cannot start the sensor")?;
-    let options = engine_options(config, spool.clone(), output);
+    let mut options = engine_options(config, spool.clone(), output);
+    options.doctor = Some(Arc::<Doctor>::clone(&doctor));
     let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
     let control = engine.control();
     let server_options = ServerOptions {
@@ -68,9 +71,12 @@ pub(crate) fn run(
     tracing::info!("system-probe is ready");
     while let Asked::Reload = signals.next() {
         match again() {
-            Ok(config) => network
-                .iter()
-                .for_each(|network| network.configure(&config)),
+            Ok(config) => {
+                doctor.configure(&config);
+                if let Ok(network) = &network {
+                    network.configure(&config);
+                }
+            }
             Err(error) => tracing::error!(
                 "cannot read the configuration again: {error:#}; the former one stays"
             ),

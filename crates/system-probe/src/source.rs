@@ -1,11 +1,12 @@
 //! The sensor, as the engine wants to see it.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 
 use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
-    ApplyReport, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink, SourceError,
-    SourceReport,
+    ApplyReport, ClassifiersSeen, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink,
+    SourceError, SourceReport,
 };
 use atalaya_model::capture::{
     Approvers, Capture, CaptureKind, Loss, PacketOrders, PacketSubject, Task,
@@ -170,6 +171,26 @@ impl EventSource for SensorSource {
         Some(Box::new(Tasks::default()))
     }
 
+    fn classifiers_seen(&self) -> ClassifiersSeen {
+        let number = |program: OwnedFd| atalaya_network::bpf::info(program.as_fd()).ok();
+        let programs = self
+            .sensor
+            .classifiers()
+            .map(|own| [own.egress, own.ingress]);
+        let packets = self.sensor.interface_packets().into_iter();
+        ClassifiersSeen {
+            programs: programs
+                .into_iter()
+                .flatten()
+                .filter_map(number)
+                .map(|info| info.id)
+                .collect(),
+            packets: packets
+                .map(|one| ((one.netns, one.ifindex), one.egress + one.ingress))
+                .collect(),
+        }
+    }
+
     fn report(&self) -> SourceReport {
         let report = self.sensor.report();
         let (mut sent, mut lost, mut busy) = (0, [0; 2], 0);
@@ -194,6 +215,18 @@ impl EventSource for SensorSource {
         details.insert("bpf_lsm".into(), report.choice.bpf_lsm.to_string());
         for (name, gaps) in ["vital", "bulk"].iter().zip(report.gaps) {
             details.insert(format!("sequence_gaps.{name}"), gaps.to_string());
+        }
+        let packets = self.sensor.packet_counts();
+        if packets.seen > 0 {
+            let text = format!(
+                "{} seen, {} dropped by actions, {} not told for their rate, {} nobody's, {} forwarded",
+                packets.seen,
+                packets.dropped,
+                packets.limited,
+                packets.unattributed,
+                packets.forwarded
+            );
+            details.insert("packets".into(), text);
         }
         let ring = |index: usize, name: &str| Ring {
             name: name.to_owned(),

@@ -99,3 +99,30 @@ fn without_privileges_it_says_what_is_missing_and_what_to_do() {
         "{err}"
     );
 }
+
+#[test]
+fn the_network_doctor_works_without_a_running_probe_and_its_exit_code_is_its_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = config(dir.path(), "");
+    let (code, out, err) = probe(&["runtime", "network", "doctor", "--json", "-c", &path]);
+    let report: serde_json::Value = serde_json::from_str(&out).expect(&err);
+    // Other tests' namespaces may be in it; without privileges nothing can be looked at, and that is trouble as well.
+    assert_eq!(
+        code,
+        i32::from(report["trouble"].as_bool().unwrap()),
+        "{report:#}"
+    );
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["classifier_priority"], 10);
+    let off = config(
+        dir.path(),
+        "  network: {enabled: false, classifier_priority: 4}\n",
+    );
+    let (code, out, _) = probe(&["runtime", "network", "doctor", "-c", &off]);
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.starts_with("Network doctor: OK\n  network detections are off"),
+        "{out}"
+    );
+    assert!(out.contains("classifier_priority 4"), "{out}");
+}

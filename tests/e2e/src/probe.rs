@@ -19,6 +19,8 @@ pub struct Setup {
     config: String,
     /// Environment variables for system-probe.
     pub env: Vec<(String, String)>,
+    /// The network namespaces that the probe may attach classifiers in.
+    watched: Vec<u32>,
     self_test: bool,
     dir: TempDir,
 }
@@ -52,6 +54,7 @@ impl Setup {
             policies: Vec::new(),
             config: String::new(),
             env: Vec::new(),
+            watched: Vec::new(),
             self_test: false,
             dir,
         }
@@ -90,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// Lets the probe attach classifiers in this network namespace, by the number that `readlink /proc/PID/ns/net` shows.
+    pub fn watch(mut self, netns: u32) -> Self {
+        self.watched.push(netns);
+        self
+    }
+
     /// Lets the self-test run at start.
     pub fn self_test(mut self) -> Self {
         self.self_test = true;
@@ -106,6 +115,21 @@ impl Setup {
     pub fn write(&self) {
         let dir = self.dir.path();
         let d = dir.display();
+        // Classifiers go to the network namespaces that a test names, never to the machine's own: number 1 is nobody's.
+        let numbers = if self.watched.is_empty() {
+            "\"1\"".to_owned()
+        } else {
+            let numbers = self.watched.iter().map(|netns| format!("\"{netns}\""));
+            numbers.collect::<Vec<_>>().join(", ")
+        };
+        let network = format!("  network:\n    namespaces: [{numbers}]\n");
+        let config = if self.config.contains("    namespaces:") {
+            self.config.clone()
+        } else if self.config.contains("  network:\n") {
+            self.config.replacen("  network:\n", &network, 1)
+        } else {
+            network + &self.config
+        };
         let text = format!(
             "log_level: info\n\
              hostname: e2e-host\n\
@@ -113,8 +137,8 @@ impl Setup {
              security_agent:\n  user: nobody\n  events_file: {d}/log/agent.jsonl\n\
              runtime_security_config:\n  enabled: true\n  socket: {d}/run/runtime-security.sock\n  \
              policies:\n    dir: {d}/policies\n  self_test:\n    enabled: {}\n  \
-             spool:\n    dir: {d}/spool\n{}",
-            self.self_test, self.config
+             spool:\n    dir: {d}/spool\n{config}",
+            self.self_test
         );
         std::fs::write(dir.join("atalaya.yaml"), text).expect("the configuration");
         let mut own = String::from("version: 1.0.0\nrules:\n");

@@ -27,6 +27,43 @@ pub enum CustomEvent {
     RulesetLoaded(Box<RulesetLoaded>),
     /// The process tree had lost its thread.
     BrokenLineage(BrokenLineage),
+    /// The network doctor found something else than before.
+    NetworkDoctor(NetworkDoctor),
+}
+
+/// The network doctor found something else than before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct NetworkDoctor {
+    /// Whether a person should do something.
+    pub trouble: bool,
+    /// The worst verdict of all interfaces.
+    pub verdict: String,
+    /// In one sentence.
+    pub summary: String,
+    /// The priority of our classifiers, where they are filters.
+    pub classifier_priority: u16,
+    /// The highest one that would be right for all interfaces; none where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right_priority: Option<u16>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<String>,
+    /// The interfaces where traffic is missed or may be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<DoctoredInterface>,
+}
+
+/// An interface where the network doctor found trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct DoctoredInterface {
+    /// The number of its network namespace.
+    pub namespace: u32,
+    /// Its name.
+    pub name: String,
+    /// What it comes to.
+    pub verdict: String,
+    /// Why.
+    pub reasons: Vec<String>,
 }
 
 /// It lives, from the kernel hook to this output.
@@ -229,6 +266,7 @@ impl CustomEvent {
             Self::LostEvents(_) => "lost_events",
             Self::RulesetLoaded(_) => "ruleset_loaded",
             Self::BrokenLineage(_) => "broken_process_lineage",
+            Self::NetworkDoctor(_) => "network_doctor",
         }
     }
 
@@ -241,6 +279,7 @@ impl CustomEvent {
             Self::LostEvents(_) => "Lost events",
             Self::RulesetLoaded(_) => "New ruleset loaded",
             Self::BrokenLineage(_) => "Broken process lineage detected",
+            Self::NetworkDoctor(_) => "Network doctor",
         }
     }
 

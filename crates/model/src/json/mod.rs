@@ -18,9 +18,9 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 pub use custom::{
-    BrokenLineage, BrokenProcess, CustomEvent, Heartbeat, LostEvents, LostIn, MacroState,
-    PolicyInfo, PolicyState, RuleState, RulesetLoaded, SERVICE, SelfTest, TestResult,
-    serialize_custom,
+    BrokenLineage, BrokenProcess, CustomEvent, DoctoredInterface, Heartbeat, LostEvents, LostIn,
+    MacroState, NetworkDoctor, PolicyInfo, PolicyState, RuleState, RulesetLoaded, SERVICE,
+    SelfTest, TestResult, serialize_custom,
 };
 pub(crate) use event::Details;
 pub use event::{EventVariables, MatchedPart, RuleContext, event_tags, serialize_event, to_value};

@@ -1,4 +1,5 @@
-//! The report for a terminal. Names come from whoever made interfaces and programs: the caller makes them harmless.
+//! The report for a terminal. Names come from whoever made interfaces and programs: here they cannot make lines; what else a terminal
+//! obeys, the caller makes harmless.
 
 use std::fmt::Write;
 
@@ -54,7 +55,7 @@ fn write_namespace(out: &mut String, namespace: &NamespaceReport, all: bool) -> 
         write!(out, " (this one)")?;
     }
     if let Some(path) = &namespace.path {
-        write!(out, ", {path}")?;
+        write!(out, ", {}", clean(path))?;
     }
     if !namespace.pids.is_empty() {
         let pids: Vec<String> = namespace.pids.iter().map(u32::to_string).collect();
@@ -77,7 +78,7 @@ fn write_namespace(out: &mut String, namespace: &NamespaceReport, all: bool) -> 
 }
 
 fn write_interface(out: &mut String, interface: &InterfaceReport) -> std::fmt::Result {
-    write!(out, "  {}", interface.name)?;
+    write!(out, "  {}", clean(&interface.name))?;
     if let Some(kind) = &interface.kind {
         write!(out, " ({kind})")?;
     }
@@ -92,10 +93,10 @@ fn write_interface(out: &mut String, interface: &InterfaceReport) -> std::fmt::R
         write_classifier(out, classifier)?;
     }
     for reason in &interface.reasons {
-        writeln!(out, "    {reason}")?;
+        writeln!(out, "    {}", clean(reason))?;
     }
     for advice in &interface.advice {
-        writeln!(out, "    do: {advice}")?;
+        writeln!(out, "    do: {}", clean(advice))?;
     }
     Ok(())
 }
@@ -118,8 +119,8 @@ fn write_classifier(out: &mut String, one: &Classifier) -> std::fmt::Result {
         write!(out, " chain {}", one.chain)?;
     }
     match one.program {
-        Some(id) => write!(out, " '{}' id {id} tag {}", one.name, one.tag)?,
-        None => write!(out, " {} filter", one.kind)?,
+        Some(id) => write!(out, " '{}' id {id} tag {}", clean(&one.name), one.tag)?,
+        None => write!(out, " {} filter", clean(&one.kind))?,
     }
     if one.ours {
         write!(out, " (ours)")?;
@@ -141,11 +142,26 @@ fn write_classifier(out: &mut String, one: &Classifier) -> std::fmt::Result {
         writeln!(
             out,
             "      held by pid {} {} {}",
-            holder.pid, holder.comm, holder.executable
+            holder.pid,
+            clean(&holder.comm),
+            clean(&holder.executable)
         )?;
     }
     for path in &one.owner.pinned {
-        writeln!(out, "      pinned at {path}")?;
+        writeln!(out, "      pinned at {}", clean(path))?;
     }
     Ok(())
+}
+
+/// A name without what would end its line.
+fn clean(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }

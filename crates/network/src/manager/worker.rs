@@ -249,6 +249,8 @@ impl Worker {
             News::NamespaceGone(number) => {
                 self.strangers.remove(&number);
                 self.forget(Some(number));
+                // The kernel frees the number before it says so: by now it may be that of a new one, which we have just met.
+                self.search |= self.wanted.is_some();
             }
             News::Lost => {
                 self.overflows += 1;
@@ -313,6 +315,11 @@ impl Worker {
         let Some(gone) = self.namespaces.remove(key) else {
             return;
         };
+        tracing::debug!(
+            namespace = gone.inum,
+            number = key,
+            "a network namespace is gone"
+        );
         for (_, side) in gone.devices.values().flat_map(Device::sides) {
             if let Some(Attachment::Link(id)) = side.attachment {
                 self.links.remove(&id);
@@ -444,6 +451,7 @@ impl Worker {
     }
 
     fn seen(&mut self, task: u32, inum: u32) {
+        tracing::debug!("a network namespace is seen namespace={inum} task={task}");
         // What was there under this number before may be gone by now.
         self.read_news();
         let key = self.namespaces.key_of(inum);
@@ -576,6 +584,11 @@ impl Worker {
                 }
             }
         };
+        tracing::debug!(
+            namespace = inum,
+            number = key,
+            "a network namespace is watched"
+        );
         self.known
             .write()
             .unwrap_or_else(PoisonError::into_inner)

@@ -209,7 +209,7 @@ static __always_inline struct packet_body *packet_begin(struct buffer **buffer, 
 /* Bytes of the packet from `at` on, `most` at most. */
 static __always_inline void put_packet(struct buffer *b, struct __sk_buff *skb, u32 at, u32 len, u32 most)
 {
-	u32 off;
+	u64 off; /* of 64 bits: before 6.12 the verifier learns nothing of an address from a comparison of 32 */
 
 	section_begin(b, SECTION_BYTES);
 	off = b->off;

@@ -155,6 +155,11 @@ pub(crate) fn setup_of(hosts: &[&Host], more: &str) -> Setup {
         .iter()
         .map(|host| format!("\"{}\"", host.netns))
         .collect();
+    let numbers = if numbers.is_empty() {
+        vec!["\"1\"".to_owned()]
+    } else {
+        numbers
+    };
     Setup::new().config(&format!(
         "  network:\n    namespaces: [{}]\n{more}",
         numbers.join(", ")
@@ -182,6 +187,55 @@ fn reconfigure(probe: &Probe, from: &str, to: &str) {
     assert!(text.contains(from), "{text}");
     std::fs::write(probe.config(), text.replace(from, to)).unwrap();
     probe.signal(Signal::SIGHUP);
+}
+
+#[test]
+fn classifiers_the_doctor_tells_of_a_vendor_that_is_run_first() {
+    let (node, pod) = node_and_pod();
+    let probe = setup(&[&node, &pod], CLSACT).start();
+    attached(&probe, &node, "lxc1");
+    // The answer and the exit code of the running probe's doctor, by way of the agent.
+    let ask = || {
+        let (well, out, err) = probe.agent(&["runtime", "network", "doctor", "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&out).expect(&err);
+        assert_eq!(report["trouble"], !well, "{report:#}");
+        report
+    };
+    let of_lxc1 = |report: &serde_json::Value| {
+        let namespaces = report["namespaces"].as_array().unwrap().iter();
+        let mut all = namespaces.flat_map(|one| one["interfaces"].as_array().unwrap());
+        all.find(|one| one["name"] == "lxc1").unwrap().clone()
+    };
+    let report = ask();
+    assert_eq!(report["trouble"], false, "{report:#}");
+    let ours = of_lxc1(&report)["classifiers"].clone();
+    assert!(
+        ours.as_array()
+            .unwrap()
+            .iter()
+            .all(|one| one["ours"] == true),
+        "{ours:#}"
+    );
+    node.vendor("lxc1", 5, 1);
+    let report = ask();
+    let interface = of_lxc1(&report);
+    assert_eq!(interface["verdict"], "blind", "{interface:#}");
+    assert_eq!(report["right_priority"], 4);
+    let advice = interface["advice"][0].as_str().unwrap();
+    assert!(advice.contains("strictly lower than 5"), "{advice}");
+    // The same is a warning and a line of the state.
+    let status = probe.status();
+    let line = status["details"]["network.doctor"].as_str().unwrap();
+    assert!(line.contains("traffic is missed on 1"), "{line}");
+    assert!(
+        status["environment"]["warnings"]
+            .to_string()
+            .contains("network doctor"),
+        "{status:#}"
+    );
+    node.run("tc filter del dev lxc1 egress prio 5");
+    node.run("tc filter del dev lxc1 ingress prio 5");
+    assert_eq!(ask()["trouble"], false);
 }
 
 #[test]
@@ -267,6 +321,11 @@ fn classifiers_go_and_come_with_network_enabled() {
         reconfigure(&probe, "    enabled: false\n", "    enabled: true\n");
     }
     attached(&probe, &node, "lxc1");
+    traffic(&node, &pod);
+    let output = probe.agent_command(&["status"]).output().unwrap();
+    let status = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(status.contains(&format!("{}.lxc1", node.netns)), "{status}");
+    assert!(status.contains("packets seen: "), "{status}");
     // Without a rule about packets there is nothing to attach.
     probe.write_policy("e2e.policy", "version: 1.0.0\nrules:\n  - id: e2e_unused\n    expression: exec.file.path == \"/nonexistent/e2e\"\n");
     probe.signal(Signal::SIGHUP);
@@ -312,68 +371,35 @@ fn a_classifier_of_egress_only() {
 
 #[test]
 fn a_namespace_that_is_made_by_unshare_alone_is_seen() {
-    // The probe has a /proc of its own, in which there is nothing but itself and this: so it attaches nowhere else.
-    let setup = Setup::new().rule("asked", r#"dns.question.name == "classifiers.example""#);
-    setup.write();
-    let dir = setup.dir().display().to_string();
-    let (probe, helper) = (program("system-probe"), program("e2e-helper"));
-    let script = format!(
-        "{} run -c {dir}/atalaya.yaml --policies-dir {dir}/policies > {dir}/probe.log 2>&1 & \
-         for i in $(seq 200); do grep -q 'probe is ready' {dir}/probe.log && break; sleep 0.1; done; \
-         exec {} sys-then {} i:{} then {}",
-        probe.display(),
-        helper.display(),
-        libc::SYS_unshare,
-        libc::CLONE_NEWNET,
-        libc::SYS_pause,
+    // Seen, and not watched: no namespace of this machine is named.
+    let probe = setup_of(&[], "")
+        .env("DD_LOG_LEVEL", "debug")
+        .rule("asked", r#"dns.question.name == "classifiers.example""#)
+        .start();
+    let unshare = [libc::SYS_unshare, libc::CLONE_NEWNET.into()].map(|number| number.to_string());
+    let mut helper = Command::new(program("e2e-helper"))
+        .args([
+            "sys-then",
+            &unshare[0],
+            &format!("i:{}", unshare[1]),
+            "then",
+        ])
+        .arg(libc::SYS_pause.to_string())
+        .spawn()
+        .unwrap();
+    let own = NetNs::own().unwrap().inum();
+    let inum = || NetNs::of_task("/proc".as_ref(), helper.id()).map_or(own, |it| it.inum());
+    eventually("the helper has a namespace", || inum() != own);
+    let told = format!(
+        "a network namespace is seen namespace={} task={}",
+        inum(),
+        helper.id()
     );
-    let unshare = [
-        "-n",
-        "-p",
-        "-f",
-        "--kill-child",
-        "--mount-proc",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let mut world = Command::new("unshare").args(unshare).spawn().unwrap();
-    // The only child of `unshare`: first the shell, then what it becomes.
-    let children = format!("/proc/{0}/task/{0}/children", world.id());
-    let child = || -> Option<u32> {
-        std::fs::read_to_string(&children)
-            .ok()?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    };
-    let is_helper = |pid: &u32| {
-        std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("e2e-helper"))
-    };
-    let count = || -> Option<usize> {
-        let inside = NetNs::of_task("/proc".as_ref(), child().filter(is_helper)?).ok()?;
-        inside
-            .run(|| {
-                list(&interface("lo"))
-                    .map(|all| all.len())
-                    .unwrap_or_default()
-            })
-            .ok()
-    };
     let begun = Instant::now();
-    while child().filter(is_helper).is_none() && begun.elapsed() < Duration::from_secs(30) {
+    while !probe.log().contains(&told) && begun.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let begun = Instant::now();
-    while count() != Some(2) && begun.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let (found, took) = (count(), begun.elapsed());
-    let _ = world.kill();
-    let _ = world.wait();
-    let log = std::fs::read_to_string(format!("{dir}/probe.log")).unwrap_or_default();
-    assert_eq!(found, Some(2), "{log}");
-    // Before everything is looked at again, which is every 30 s.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    let _ = helper.kill();
+    let _ = helper.wait();
+    assert!(probe.log().contains(&told), "{told}:\n{}", probe.log());
 }

@@ -83,7 +83,7 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 fn start(setup: Setup) -> (Host, Probe) {
     let host = Host::start();
-    let probe = setup.start();
+    let probe = setup.watch(host.inode()).start();
     host.is_watched_by(&probe);
     (host, probe)
 }
@@ -251,4 +251,32 @@ fn event_failed_dns() {
     let event = probe.events.expect_rule("failed");
     check(&event, "failed_dns", &sender);
     assert_eq!(*at(&event, "/network/destination/port"), 53);
+}
+
+/// The programs for kernels before 5.17, whose records wait until the program ends.
+#[test]
+fn packets_come_through_perf_buffers_as_well() {
+    let (host, mut probe) = start(
+        Setup::new()
+            .config("  event_stream:\n    use_ring_buffer: false\n")
+            .rule(
+                "perf",
+                r#"dns.question.name == "perf.example" && process.comm == "e2e-helper""#,
+            )
+            .rule(
+                "filtered",
+                r#"packet.filter == "udp dst port 4446" && process.comm == "e2e-helper""#,
+            ),
+    );
+    let sender = host.packets(&[
+        "ask=127.0.0.53/perf.example/93.184.215.14",
+        "send=127.0.0.1:4446/00",
+    ]);
+    for is_query in [true, false] {
+        let event = probe
+            .events
+            .expect("perf", |event| at(event, "/dns/is_query") == is_query);
+        check(&event, "dns", &sender);
+    }
+    check(&probe.events.expect_rule("filtered"), "packet", &sender);
 }
