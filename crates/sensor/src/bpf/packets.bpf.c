@@ -206,19 +206,24 @@ static __always_inline struct packet_body *packet_begin(struct buffer **buffer, 
 	return body;
 }
 
-/* Bytes of the packet from `at` on, `most` at most. */
+/* Bytes of the packet from `at` on, `most` at most, which is a power of two. */
 static __always_inline void put_packet(struct buffer *b, struct __sk_buff *skb, u32 at, u32 len, u32 most)
 {
-	u64 off; /* of 64 bits: before 6.12 the verifier learns nothing of an address from a comparison of 32 */
+	u64 off;
 
 	section_begin(b, SECTION_BYTES);
 	off = b->off;
-	barrier_var(off);
 	if (len > most)
 		len = most;
-	barrier_var(len);
-	if (off < BUFFER_DATA && len > 0 && len <= most && load(skb, at, &b->data[off], len))
-		b->off = off + len;
+	if (len && off < BUFFER_DATA) {
+		/* Masks that change nothing: the compiler makes one comparison of two, which tells verifiers before 6.18 nothing of `len`. */
+		barrier_var(off);
+		barrier_var(len);
+		off &= BUFFER_DATA - 1;
+		len = ((len - 1) & (most - 1)) + 1;
+		if (load(skb, at, &b->data[off], len))
+			b->off = off + len;
+	}
 	section_end(b, 0);
 }
 
