@@ -1,4 +1,4 @@
-//! Reference pages made from the code: `docs` writes them, `docs --check` fails when a page and the code disagree.
+//! Reference pages and sample files made from the code: `docs` writes them, `docs --check` fails when a page and the code disagree.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,20 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// The pages: file below `docs/reference`, and what the example program `reference` calls them.
-const PAGES: [(&str, &str); 4] = [
-    ("configuration.md", "configuration"),
-    ("constants.md", "constants"),
-    ("events.md", "events"),
-    ("fields.md", "fields"),
+/// The pages: the file, and what the example program `reference` calls it.
+const PAGES: [(&str, &str); 6] = [
+    ("docs/reference/configuration.md", "configuration"),
+    ("docs/reference/constants.md", "constants"),
+    ("docs/reference/events.md", "events"),
+    ("docs/reference/fields.md", "fields"),
+    (
+        "deploy/config/system-probe.yaml.sample",
+        "system-probe.yaml.sample",
+    ),
+    (
+        "deploy/config/security-agent.yaml.sample",
+        "security-agent.yaml.sample",
+    ),
 ];
 
 /// What `docs` does.
@@ -54,7 +62,15 @@ pub(crate) fn check() -> Result<()> {
     )
 }
 
+/// The programs whose commands are a page of `docs/cli` each.
+const PROGRAMS: [&str; 2] = ["security-agent", "system-probe"];
+
 fn pages() -> Result<Vec<(PathBuf, String)>> {
+    let programs = PROGRAMS.into_iter().map(|program| {
+        let text =
+            output(cargo().args(["run", "--quiet", "--package", program, "--", "reference"]))?;
+        Ok((root().join(format!("docs/cli/{program}.md")), text))
+    });
     PAGES
         .into_iter()
         .map(|(file, page)| {
@@ -68,7 +84,8 @@ fn pages() -> Result<Vec<(PathBuf, String)>> {
                 "--",
                 page,
             ]))?;
-            Ok((root().join("docs/reference").join(file), text))
+            Ok((root().join(file), text))
         })
+        .chain(programs)
         .collect()
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod daemons;
+mod dist;
 mod docs;
 mod fuzz;
 mod matrix;
@@ -43,6 +44,8 @@ enum Command {
     Bench(bench::Args),
     /// Fuzz the parsers of hostile input for a bounded time.
     Fuzz(fuzz::Args),
+    /// Make the packages (.deb, .rpm) and the image for containers.
+    Dist(dist::Args),
     /// Write the generated reference pages anew.
     Docs(docs::Args),
     /// Clean up after a command that was killed (started by the commands themselves).
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Fuzz(args) => fuzz::main(&args),
         Command::Verifier(args) => verifier::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Dist(args) => dist::main(&args),
         Command::Docs(args) => docs::main(&args),
         Command::Reap(args) => reap::main(&args),
     };

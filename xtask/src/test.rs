@@ -71,6 +71,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
             "atalaya-e2e",
             "--exclude",
             "atalaya-evasion",
+            "--exclude",
+            "atalaya-deploy",
             "--no-fail-fast",
         ]),
     );
@@ -123,6 +125,12 @@ pub(crate) fn main(args: &Args) -> Result<()> {
                     });
                 }
             }
+            // On the programs that were just built.
+            tests(
+                &mut report,
+                "installation",
+                cargo().args(["test", "-p", "atalaya-deploy"]),
+            );
         }
         if args.no_vm {
             report.skip("virtual machines (--no-vm)".into());

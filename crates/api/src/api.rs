@@ -94,6 +94,9 @@ pub struct DumpProcessCacheParams {
     /// `dot` (when empty) or `json`.
     #[prost(string, tag = "2")]
     pub format: ::prost::alloc::string::String,
+    /// Atalaya: only this process, its ancestors, and its descendants; 0: all.
+    #[prost(uint32, tag = "100")]
+    pub pid: u32,
 }
 /// The dumped process tree. It comes as bytes, not as a file name, so that whoever asked owns the file.
 #[allow(clippy::all)]
@@ -109,6 +112,44 @@ pub struct SecurityDumpProcessCacheMessage {
     /// How many processes it has.
     #[prost(uint64, tag = "101")]
     pub processes: u64,
+}
+/// What to dump of the network namespaces.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpNetworkNamespaceParams {
+    /// With every interface of each.
+    #[prost(bool, tag = "1")]
+    pub snapshot_interfaces: bool,
+}
+/// The network namespaces. They come as bytes, not as file names, so that whoever asked owns the files.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpNetworkNamespaceMessage {
+    /// JSON.
+    #[prost(bytes = "vec", tag = "100")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+    /// The same as a graph in the form of dot.
+    #[prost(bytes = "vec", tag = "101")]
+    pub graph: ::prost::alloc::vec::Vec<u8>,
+}
+/// Nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpDiscardersParams {}
+/// What the kernel's filters hold.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpDiscardersMessage {
+    /// JSON.
+    #[prost(bytes = "vec", tag = "100")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+    /// How many entries of all tables.
+    #[prost(uint64, tag = "101")]
+    pub entries: u64,
 }
 /// Nothing to say.
 #[allow(clippy::all)]
@@ -129,6 +170,123 @@ pub struct SecurityConfigMessage {
     /// runtime_security_config.activity_dump.enabled
     #[prost(bool, tag = "3")]
     pub activity_dump_enabled: bool,
+}
+/// Atalaya: nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSettingsParams {}
+/// Atalaya: the settings that are in force.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SettingsMessage {
+    /// All of them, in the order of the documentation.
+    #[prost(message, repeated, tag = "1")]
+    pub settings: ::prost::alloc::vec::Vec<SettingMessage>,
+    /// What is wrong with the configuration, one line each.
+    #[prost(string, repeated, tag = "2")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Atalaya: one setting.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettingMessage {
+    /// Its full name with dots.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Its value as it would be written in a file; hidden where it is a secret.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// Where it came from: `default`, FILE:LINE, a variable, `flag`, `set at run time`.
+    #[prost(string, tag = "3")]
+    pub origin: ::prost::alloc::string::String,
+    /// Its default.
+    #[prost(string, tag = "4")]
+    pub default: ::prost::alloc::string::String,
+    /// A change is in force at once.
+    #[prost(bool, tag = "5")]
+    pub live: bool,
+    /// The value that will be in force after a restart, where it is another one; else empty.
+    #[prost(string, tag = "6")]
+    pub pending: ::prost::alloc::string::String,
+}
+/// Atalaya: a value until the next start, over files, variables and flags.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSettingParams {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Its value as in a variable.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// Take a value away that was set so before.
+    #[prost(bool, tag = "3")]
+    pub unset: bool,
+}
+/// Atalaya: nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReloadConfigParams {}
+/// Atalaya: what reading the configuration again has changed.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReloadConfigMessage {
+    /// The settings that are different.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<SettingChange>,
+    /// What is wrong with the configuration, one line each.
+    #[prost(string, repeated, tag = "2")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How many rules are loaded.
+    #[prost(uint32, tag = "3")]
+    pub rules_loaded: u32,
+    /// How many rules were refused.
+    #[prost(uint32, tag = "4")]
+    pub rules_failed: u32,
+    /// How many security-agents were told to read theirs.
+    #[prost(uint32, tag = "5")]
+    pub told: u32,
+}
+/// Atalaya: a setting that is different.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettingChange {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// What it was; hidden where it is a secret.
+    #[prost(string, tag = "2")]
+    pub before: ::prost::alloc::string::String,
+    /// What it is, or will be.
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    /// It is in force. If not, it will be after a restart.
+    #[prost(bool, tag = "4")]
+    pub in_force: bool,
+}
+/// Atalaya: nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchConfigParams {}
+/// Atalaya: read your configuration again. The first one comes at once.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigChange {
+    /// Grows with each.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// Values that were set at run time.
+    #[prost(message, repeated, tag = "2")]
+    pub overrides: ::prost::alloc::vec::Vec<SetSettingParams>,
 }
 /// Nothing to say.
 #[allow(clippy::all)]
@@ -377,6 +535,10 @@ pub struct GetStatusParams {
     /// With the values of the rules' variables.
     #[prost(bool, tag = "1")]
     pub include_secl_variables: bool,
+    /// Atalaya: measure for so many milliseconds what the eBPF programs cost, at most 10,000; 0: do not wait. The kernel counts their time only
+    /// while somebody wants to know.
+    #[prost(uint32, tag = "100")]
+    pub measure_ms: u32,
 }
 /// Everything `status` shows.
 #[allow(clippy::all)]
@@ -459,6 +621,264 @@ pub struct Status {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What was lost since the start, the worst first; at most 64 lines.
+    #[prost(message, repeated, tag = "117")]
+    pub losses: ::prost::alloc::vec::Vec<LossStatus>,
+    /// Where the memory is.
+    #[prost(message, repeated, tag = "118")]
+    pub memory: ::prost::alloc::vec::Vec<MemoryStatus>,
+    /// Where events go besides the spool.
+    #[prost(message, repeated, tag = "119")]
+    pub sinks: ::prost::alloc::vec::Vec<SinkStatus>,
+    /// What system-probe and its eBPF programs cost. Absent where nobody measured.
+    #[prost(message, optional, tag = "120")]
+    pub cost: ::core::option::Option<CostStatus>,
+    /// Event types that cannot be seen here, and the rules that are off because of it.
+    #[prost(message, repeated, tag = "121")]
+    pub reduced_modes: ::prost::alloc::vec::Vec<ReducedMode>,
+}
+/// Atalaya: events of one type that were lost in one cgroup.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LossStatus {
+    /// As `open`.
+    #[prost(string, tag = "1")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Path of the cgroup; empty when unknown.
+    #[prost(string, tag = "2")]
+    pub cgroup: ::prost::alloc::string::String,
+    /// Its number; 0: of several.
+    #[prost(uint64, tag = "3")]
+    pub cgroup_id: u64,
+    /// The container, where it is one.
+    #[prost(string, tag = "4")]
+    pub container_id: ::prost::alloc::string::String,
+    /// How many since the start.
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
+    /// Milliseconds since the last of them was noticed.
+    #[prost(uint64, tag = "6")]
+    pub age_ms: u64,
+}
+/// Atalaya: the memory of one component.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemoryStatus {
+    /// As `process tree`.
+    #[prost(string, tag = "1")]
+    pub component: ::prost::alloc::string::String,
+    /// Bytes now.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// Bytes allowed; 0: no limit of its own.
+    #[prost(uint64, tag = "3")]
+    pub budget_bytes: u64,
+    /// It is the kernel's memory, not part of the resident memory of system-probe.
+    #[prost(bool, tag = "4")]
+    pub kernel: bool,
+}
+/// Atalaya: where events go.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SinkStatus {
+    /// File name, or what else it is.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// `output`.
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// Events that its reader was too slow for.
+    #[prost(uint64, tag = "3")]
+    pub dropped: u64,
+    /// Events that could not be written.
+    #[prost(uint64, tag = "4")]
+    pub failed: u64,
+}
+/// Atalaya: what it costs, over an interval.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CostStatus {
+    /// Length of the interval.
+    #[prost(uint64, tag = "1")]
+    pub interval_ms: u64,
+    /// CPU time of system-probe's own threads in it, in nanoseconds.
+    #[prost(uint64, tag = "2")]
+    pub own_ns: u64,
+    /// The programs that ran, the most expensive first.
+    #[prost(message, repeated, tag = "3")]
+    pub programs: ::prost::alloc::vec::Vec<ProgramCost>,
+    /// Why the kernel did not count; else empty.
+    #[prost(string, tag = "4")]
+    pub error: ::prost::alloc::string::String,
+}
+/// Atalaya: what one eBPF program cost.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProgramCost {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The event types that it serves.
+    #[prost(string, repeated, tag = "2")]
+    pub event_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How often it ran.
+    #[prost(uint64, tag = "3")]
+    pub runs: u64,
+    /// How long, in nanoseconds, on all processors together.
+    #[prost(uint64, tag = "4")]
+    pub run_time_ns: u64,
+}
+/// Atalaya: an event type that cannot be seen here.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReducedMode {
+    /// As `open`.
+    #[prost(string, tag = "1")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// The rules that are off because of it.
+    #[prost(string, repeated, tag = "3")]
+    pub rules: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Atalaya: whom to look at, and for how long.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopParams {
+    /// How long to look, 100 to 10,000 milliseconds.
+    #[prost(uint32, tag = "1")]
+    pub duration_ms: u32,
+    /// How many lines of each list, at most 1,000; 0: 20.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    /// What a line is: `process` (when empty), `program`, `container`, `user`.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+}
+/// Atalaya: who caused events and cost during the interval.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopMessage {
+    /// Length of the interval.
+    #[prost(uint64, tag = "1")]
+    pub interval_ms: u64,
+    /// Processes, those with the most events first.
+    #[prost(message, repeated, tag = "2")]
+    pub processes: ::prost::alloc::vec::Vec<TopProcess>,
+    /// Event types, those with the most cost first.
+    #[prost(message, repeated, tag = "3")]
+    pub event_types: ::prost::alloc::vec::Vec<TopEventType>,
+    /// Rules, those with the most cost first.
+    #[prost(message, repeated, tag = "4")]
+    pub rules: ::prost::alloc::vec::Vec<TopRule>,
+    /// What it cost.
+    #[prost(message, optional, tag = "5")]
+    pub cost: ::core::option::Option<CostStatus>,
+    /// Events of processes for which there was no room in the table.
+    #[prost(uint64, tag = "6")]
+    pub other_events: u64,
+    /// All events.
+    #[prost(uint64, tag = "7")]
+    pub events: u64,
+}
+/// Atalaya: one process.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopProcess {
+    /// Its id.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// Its name.
+    #[prost(string, tag = "2")]
+    pub comm: ::prost::alloc::string::String,
+    /// Its program.
+    #[prost(string, tag = "3")]
+    pub path: ::prost::alloc::string::String,
+    /// Its effective user.
+    #[prost(uint32, tag = "4")]
+    pub uid: u32,
+    /// Its container; empty: none.
+    #[prost(string, tag = "5")]
+    pub container_id: ::prost::alloc::string::String,
+    /// Its cgroup.
+    #[prost(string, tag = "6")]
+    pub cgroup: ::prost::alloc::string::String,
+    /// Events in the interval.
+    #[prost(uint64, tag = "7")]
+    pub events: u64,
+    /// CPU time of system-probe's event loop for them in nanoseconds, extrapolated from samples.
+    #[prost(uint64, tag = "8")]
+    pub cost_ns: u64,
+    /// Events by type, the most frequent first.
+    #[prost(message, repeated, tag = "9")]
+    pub types: ::prost::alloc::vec::Vec<EventCount>,
+    /// It has ended.
+    #[prost(bool, tag = "10")]
+    pub ended: bool,
+    /// How many processes the line stands for; of more than one, what they do not have in common is empty or 0.
+    #[prost(uint32, tag = "11")]
+    pub processes: u32,
+}
+/// Atalaya: how often.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventCount {
+    /// As `open`.
+    #[prost(string, tag = "1")]
+    pub event_type: ::prost::alloc::string::String,
+    /// How often.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+/// Atalaya: one event type.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopEventType {
+    /// As `open`.
+    #[prost(string, tag = "1")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Events that came to the event loop.
+    #[prost(uint64, tag = "2")]
+    pub events: u64,
+    /// CPU time of the event loop for them in nanoseconds, extrapolated from samples.
+    #[prost(uint64, tag = "3")]
+    pub cost_ns: u64,
+    /// Time of the programs that serve this event type and no other, in nanoseconds.
+    #[prost(uint64, tag = "4")]
+    pub program_ns: u64,
+    /// Events lost.
+    #[prost(uint64, tag = "5")]
+    pub lost: u64,
+}
+/// Atalaya: one rule.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TopRule {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// How often it was evaluated, extrapolated from samples.
+    #[prost(uint64, tag = "2")]
+    pub evaluations: u64,
+    /// How often it matched.
+    #[prost(uint64, tag = "3")]
+    pub matches: u64,
+    /// CPU time for its evaluation, actions and events in nanoseconds, extrapolated from samples.
+    #[prost(uint64, tag = "4")]
+    pub cost_ns: u64,
 }
 /// The kernel and how it is used.
 #[allow(clippy::all)]
@@ -582,6 +1002,15 @@ pub struct RuleStatus {
     /// Atalaya: why it is filtered: `filters`, `agent_version`, `disabled`; else empty.
     #[prost(string, tag = "103")]
     pub filter_type: ::prost::alloc::string::String,
+    /// Atalaya: how often it was evaluated, that is, how often the index did not rule it out beforehand; extrapolated from samples.
+    #[prost(uint64, tag = "104")]
+    pub evaluations: u64,
+    /// Atalaya: CPU time for these evaluations in nanoseconds; extrapolated from samples.
+    #[prost(uint64, tag = "105")]
+    pub evaluation_ns: u64,
+    /// Atalaya: CPU time for its actions and for writing its events in nanoseconds; extrapolated from samples.
+    #[prost(uint64, tag = "106")]
+    pub action_ns: u64,
 }
 /// Where events are sent to by the probe itself.
 #[allow(clippy::all)]
@@ -681,11 +1110,17 @@ pub struct RingStatus {
     /// Records that did not fit.
     #[prost(uint64, tag = "4")]
     pub lost: u64,
+    /// Bytes that waited to be read when the reader last looked. Absent where it cannot be known (perf buffers).
+    #[prost(uint64, optional, tag = "5")]
+    pub waiting_bytes: ::core::option::Option<u64>,
+    /// The most that it has found waiting since the start.
+    #[prost(uint64, optional, tag = "6")]
+    pub high_water_bytes: ::core::option::Option<u64>,
 }
 /// Atalaya: counters of one event type.
 #[allow(clippy::all)]
 #[derive(serde::Serialize)]
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EventTypeStatus {
     /// As `open`.
     #[prost(string, tag = "1")]
@@ -705,6 +1140,12 @@ pub struct EventTypeStatus {
     /// Written to the spool or output.
     #[prost(uint64, tag = "6")]
     pub sent: u64,
+    /// Received a second, over the last 10 s.
+    #[prost(double, tag = "7")]
+    pub rate_per_second: f64,
+    /// CPU time of the event loop for it since the start, in nanoseconds; extrapolated from samples.
+    #[prost(uint64, tag = "8")]
+    pub cost_ns: u64,
 }
 /// Atalaya: the proof that events still come through.
 #[allow(clippy::all)]
@@ -787,6 +1228,35 @@ pub struct ConsumerStatus {
     /// A stream of it is open.
     #[prost(bool, tag = "5")]
     pub connected: bool,
+}
+/// Atalaya: nothing to say.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetFlareParams {}
+/// Atalaya: a piece of what system-probe puts into a flare.
+#[allow(clippy::all)]
+#[derive(serde::Serialize)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FlareMessage {
+    /// Who brings it.
+    #[prost(string, tag = "1")]
+    pub collector: ::prost::alloc::string::String,
+    /// The file's path in the archive; empty when this is no file.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// A piece of the file, scrubbed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+    /// The next message goes on with the same file.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// What could not be had, and why; else empty.
+    #[prost(string, tag = "5")]
+    pub error: ::prost::alloc::string::String,
+    /// The collector has ended after so many milliseconds; else 0.
+    #[prost(double, tag = "6")]
+    pub done_ms: f64,
 }
 /// Generated client implementations.
 pub mod security_module_event_client {
@@ -1398,6 +1868,158 @@ pub mod security_module_cmd_client {
                 .insert(GrpcMethod::new("api.SecurityModuleCmd", "ReloadPolicies"));
             self.inner.unary(req, path, codec).await
         }
+        /// Atalaya: tells the settings that are in force.
+        pub async fn get_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSettingsParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::SettingsMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/GetSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "GetSettings"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: changes a setting until the next start.
+        pub async fn set_setting(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetSettingParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/SetSetting",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "SetSetting"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: reads the configuration and the policies again, and lets security-agent do the same.
+        pub async fn reload_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReloadConfigParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/ReloadConfig",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "ReloadConfig"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: tells security-agent when to read its configuration again.
+        pub async fn watch_config(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchConfigParams>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ConfigChange>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/WatchConfig",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "WatchConfig"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Atalaya: dumps the network namespaces.
+        pub async fn dump_network_namespace(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DumpNetworkNamespaceParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::DumpNetworkNamespaceMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/DumpNetworkNamespace",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("api.SecurityModuleCmd", "DumpNetworkNamespace"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: dumps what the kernel's filters hold.
+        pub async fn dump_discarders(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DumpDiscardersParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::DumpDiscardersMessage>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/DumpDiscarders",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "DumpDiscarders"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Atalaya: looks at the classifiers of every interface.
         pub async fn network_doctor(
             &mut self,
@@ -1422,6 +2044,52 @@ pub mod security_module_cmd_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("api.SecurityModuleCmd", "NetworkDoctor"));
             self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: watches for a while who causes events and cost.
+        pub async fn top(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TopParams>,
+        ) -> std::result::Result<tonic::Response<super::TopMessage>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/Top",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("api.SecurityModuleCmd", "Top"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Atalaya: what system-probe puts into a flare, as it is collected.
+        pub async fn get_flare(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetFlareParams>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::FlareMessage>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/api.SecurityModuleCmd/GetFlare",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("api.SecurityModuleCmd", "GetFlare"));
+            self.inner.server_streaming(req, path, codec).await
         }
     }
 }
@@ -1483,6 +2151,57 @@ pub mod security_module_cmd_server {
             tonic::Response<super::ReloadPoliciesResultMessage>,
             tonic::Status,
         >;
+        /// Atalaya: tells the settings that are in force.
+        async fn get_settings(
+            &self,
+            request: tonic::Request<super::GetSettingsParams>,
+        ) -> std::result::Result<tonic::Response<super::SettingsMessage>, tonic::Status>;
+        /// Atalaya: changes a setting until the next start.
+        async fn set_setting(
+            &self,
+            request: tonic::Request<super::SetSettingParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigMessage>,
+            tonic::Status,
+        >;
+        /// Atalaya: reads the configuration and the policies again, and lets security-agent do the same.
+        async fn reload_config(
+            &self,
+            request: tonic::Request<super::ReloadConfigParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReloadConfigMessage>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchConfig method.
+        type WatchConfigStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ConfigChange, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Atalaya: tells security-agent when to read its configuration again.
+        async fn watch_config(
+            &self,
+            request: tonic::Request<super::WatchConfigParams>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchConfigStream>,
+            tonic::Status,
+        >;
+        /// Atalaya: dumps the network namespaces.
+        async fn dump_network_namespace(
+            &self,
+            request: tonic::Request<super::DumpNetworkNamespaceParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::DumpNetworkNamespaceMessage>,
+            tonic::Status,
+        >;
+        /// Atalaya: dumps what the kernel's filters hold.
+        async fn dump_discarders(
+            &self,
+            request: tonic::Request<super::DumpDiscardersParams>,
+        ) -> std::result::Result<
+            tonic::Response<super::DumpDiscardersMessage>,
+            tonic::Status,
+        >;
         /// Atalaya: looks at the classifiers of every interface.
         async fn network_doctor(
             &self,
@@ -1491,6 +2210,22 @@ pub mod security_module_cmd_server {
             tonic::Response<super::NetworkDoctorMessage>,
             tonic::Status,
         >;
+        /// Atalaya: watches for a while who causes events and cost.
+        async fn top(
+            &self,
+            request: tonic::Request<super::TopParams>,
+        ) -> std::result::Result<tonic::Response<super::TopMessage>, tonic::Status>;
+        /// Server streaming response type for the GetFlare method.
+        type GetFlareStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::FlareMessage, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Atalaya: what system-probe puts into a flare, as it is collected.
+        async fn get_flare(
+            &self,
+            request: tonic::Request<super::GetFlareParams>,
+        ) -> std::result::Result<tonic::Response<Self::GetFlareStream>, tonic::Status>;
     }
     /// The commands.
     #[derive(Debug)]
@@ -1849,6 +2584,285 @@ pub mod security_module_cmd_server {
                     };
                     Box::pin(fut)
                 }
+                "/api.SecurityModuleCmd/GetSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSettingsSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::GetSettingsParams>
+                    for GetSettingsSvc<T> {
+                        type Response = super::SettingsMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSettingsParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::get_settings(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSettingsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/SetSetting" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetSettingSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::SetSettingParams>
+                    for SetSettingSvc<T> {
+                        type Response = super::ReloadConfigMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetSettingParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::set_setting(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetSettingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/ReloadConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReloadConfigSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::ReloadConfigParams>
+                    for ReloadConfigSvc<T> {
+                        type Response = super::ReloadConfigMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReloadConfigParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::reload_config(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReloadConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/WatchConfig" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchConfigSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::ServerStreamingService<super::WatchConfigParams>
+                    for WatchConfigSvc<T> {
+                        type Response = super::ConfigChange;
+                        type ResponseStream = T::WatchConfigStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchConfigParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::watch_config(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchConfigSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/DumpNetworkNamespace" => {
+                    #[allow(non_camel_case_types)]
+                    struct DumpNetworkNamespaceSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::DumpNetworkNamespaceParams>
+                    for DumpNetworkNamespaceSvc<T> {
+                        type Response = super::DumpNetworkNamespaceMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DumpNetworkNamespaceParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::dump_network_namespace(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DumpNetworkNamespaceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/DumpDiscarders" => {
+                    #[allow(non_camel_case_types)]
+                    struct DumpDiscardersSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::DumpDiscardersParams>
+                    for DumpDiscardersSvc<T> {
+                        type Response = super::DumpDiscardersMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DumpDiscardersParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::dump_discarders(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DumpDiscardersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/api.SecurityModuleCmd/NetworkDoctor" => {
                     #[allow(non_camel_case_types)]
                     struct NetworkDoctorSvc<T: SecurityModuleCmd>(pub Arc<T>);
@@ -1891,6 +2905,96 @@ pub mod security_module_cmd_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/Top" => {
+                    #[allow(non_camel_case_types)]
+                    struct TopSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::UnaryService<super::TopParams> for TopSvc<T> {
+                        type Response = super::TopMessage;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TopParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::top(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/api.SecurityModuleCmd/GetFlare" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetFlareSvc<T: SecurityModuleCmd>(pub Arc<T>);
+                    impl<
+                        T: SecurityModuleCmd,
+                    > tonic::server::ServerStreamingService<super::GetFlareParams>
+                    for GetFlareSvc<T> {
+                        type Response = super::FlareMessage;
+                        type ResponseStream = T::GetFlareStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetFlareParams>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SecurityModuleCmd>::get_flare(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetFlareSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

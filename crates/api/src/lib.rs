@@ -2,7 +2,8 @@
 //!
 //! - [`proto`]: messages and services, generated from `proto/api.proto`. After a change of that file:
 //!   `cargo run --manifest-path crates/api/codegen/Cargo.toml` (needs `protoc`), and commit `src/api.rs`.
-//! - [`RuntimeControl`]: what the engine implements so that [`Server`] can carry out commands.
+//! - [`RuntimeControl`]: what the engine implements so that [`Server`] can carry out commands; [`SettingsControl`] the same for the
+//!   configuration.
 //! - [`RunLock`] and [`Server`]: the socket (0660, peer credentials checked) and both services; events come out of
 //!   the spool, each an encoded [`proto::SecurityEventMessage`].
 //! - [`Client`] and [`Backoff`]: connecting, once or patiently.
@@ -24,7 +25,7 @@ mod stream;
 pub use account::Account;
 pub use chain::chain;
 pub use client::{Backoff, Client, ConnectError};
-pub use control::{ControlError, RuntimeControl};
+pub use control::{ControlError, FlareSource, RuntimeControl, SettingsControl};
 pub use lock::{LockError, RunLock};
 pub use sanitize::{Sanitized, is_dangerous, sanitize, sanitize_json};
 pub use server::{Server, ServerError, ServerOptions};

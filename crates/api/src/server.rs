@@ -26,7 +26,7 @@ use crate::proto::security_module_cmd_server::SecurityModuleCmdServer;
 use crate::proto::security_module_event_server::SecurityModuleEventServer;
 use crate::socket::{BindError, Socket};
 use crate::stream::Events;
-use crate::{MAX_REQUEST, RuntimeControl};
+use crate::{MAX_REQUEST, RuntimeControl, SettingsControl};
 
 /// How long running calls may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub socket: PathBuf,
     /// Who may connect besides root and this program's own user; the socket's group is this user's.
     pub agent: Option<Account>,
+    /// The configuration, for who asks for it; `None`: it cannot be asked.
+    pub settings: Option<Arc<dyn SettingsControl>>,
 }
 
 /// Why the server could not start.
@@ -78,19 +80,21 @@ impl Server {
             UnixListener::from_std(socket.listener).map_err(ServerError::Thread)?
         };
         let file = socket.file;
+        let (stop, mut stopped) = watch::channel(false);
         let events = Arc::new(Events::new(spool.clone()));
         let services = Services {
             events: SecurityModuleEventServer::from_arc(Arc::clone(&events))
                 .max_decoding_message_size(MAX_REQUEST),
             commands: SecurityModuleCmdServer::new(Commands::new(
                 control,
+                options.settings,
+                stopped.clone(),
                 spool,
                 Arc::clone(&events),
             ))
             .max_decoding_message_size(MAX_REQUEST),
             guard: Arc::new(Guard::new(options.agent)),
         };
-        let (stop, mut stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("api".into())
             .spawn(move || {
@@ -127,6 +131,13 @@ impl Server {
             thread: Some(thread),
             events,
         })
+    }
+
+    /// Who knows the processes whose streams are those of consumers.
+    #[must_use]
+    pub fn consumers(&self) -> Box<dyn Fn() -> Vec<u32> + Send + Sync> {
+        let events = Arc::clone(&self.events);
+        Box::new(move || events.consumers())
     }
 
     /// Stops: removes the socket, ends all streams, lets running calls finish for at most a second.

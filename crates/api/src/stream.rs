@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::proto::security_module_event_server::SecurityModuleEvent;
@@ -38,6 +39,8 @@ struct Streams {
     number: u64,
     /// By number: whose (empty for an observer), and what ends it.
     open: HashMap<u64, (String, watch::Sender<bool>)>,
+    /// The processes behind them, as far as the kernel says who they are.
+    pids: HashMap<u64, u32>,
     closed: bool,
 }
 
@@ -57,6 +60,18 @@ impl Events {
             .values()
             .filter(|(name, _)| name.is_empty())
             .count() as u32
+    }
+
+    /// The processes that are consumers now: security-agent, usually.
+    pub(crate) fn consumers(&self) -> Vec<u32> {
+        let streams = lock(&self.streams);
+        let consumers = streams
+            .open
+            .iter()
+            .filter(|(_, (name, _))| !name.is_empty());
+        consumers
+            .filter_map(|(number, _)| streams.pids.get(number).copied())
+            .collect()
     }
 
     /// Ends all streams, and refuses new ones.
@@ -106,7 +121,9 @@ struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.streams).open.remove(&self.number);
+        let mut streams = lock(&self.streams);
+        streams.open.remove(&self.number);
+        streams.pids.remove(&self.number);
     }
 }
 
@@ -123,6 +140,8 @@ impl SecurityModuleEvent for Events {
         &self,
         request: Request<GetEventStreamParams>,
     ) -> Result<Response<Self::GetEventStreamStream>, Status> {
+        let peer = request.extensions().get::<UdsConnectInfo>();
+        let peer = peer.and_then(|peer| peer.peer_cred?.pid());
         let GetEventStreamParams { consumer, live } = request.into_inner();
         if live && !consumer.is_empty() {
             return Err(Status::invalid_argument(
@@ -133,6 +152,9 @@ impl SecurityModuleEvent for Events {
             return Err(status(Error::BadName(consumer)));
         }
         let (registration, ended) = self.open(&consumer)?;
+        if let Some(pid) = peer.and_then(|pid| u32::try_from(pid).ok()) {
+            lock(&self.streams).pids.insert(registration.number, pid);
+        }
         let reader = if consumer.is_empty() {
             self.spool.observer(OBSERVER_LAG)
         } else {

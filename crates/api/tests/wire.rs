@@ -65,6 +65,13 @@ impl RuntimeControl for Fake {
         }
     }
 
+    fn top(&self, params: &proto::TopParams) -> Result<proto::TopMessage, ControlError> {
+        Ok(proto::TopMessage {
+            interval_ms: params.duration_ms.into(),
+            ..Default::default()
+        })
+    }
+
     fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
         Ok(proto::NetworkDoctorMessage {
             report: br#"{"trouble":true,"summary":"\u001b[2Jmissed"}"#.to_vec(),
@@ -108,6 +115,7 @@ impl Probe {
     fn start(&mut self) {
         let lock = RunLock::acquire(self.dir.path()).unwrap();
         let options = ServerOptions {
+            settings: None,
             socket: self.socket(),
             agent: None,
         };
@@ -203,6 +211,7 @@ async fn commands_reach_the_engine_and_errors_come_back() {
     );
 
     let dump = |format: &str| proto::DumpProcessCacheParams {
+        pid: 0,
         format: format.into(),
         with_args: true,
     };

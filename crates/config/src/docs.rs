@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::accepted::ACCEPTED;
 use crate::keys::KEYS;
 use crate::load::Program;
 
@@ -32,15 +33,31 @@ pub fn markdown() -> String {
             };
             let _ = write!(
                 page,
-                "\n- Value: {}{unit}\n- Default: `{}`\n- Environment: `{}`\n",
+                "\n- Value: {}{unit}\n- Default: `{}`\n- Environment: `{}`\n- A change takes effect: {}\n",
                 key.expected,
                 key.default(),
-                key.env()
+                key.env(),
+                key.effect.text()
             );
             if let Some(alias) = key.alias {
                 let _ = writeln!(page, "- Also: `{alias}`");
             }
         }
+    }
+    page += "\n## Accepted without effect\n\n\
+         Settings of the Datadog Agent that are no error here, so that a file made for it can be used as it is. Each is noted in the\n\
+         log at start, and by `config check`.\n\n\
+         | key | type | default there | why it has no effect |\n| --- | --- | --- | --- |\n";
+    for key in ACCEPTED {
+        let default = match key.default {
+            "" => String::new(),
+            text => format!("`{text}`"),
+        };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {default} | {} |",
+            key.name, key.kind, key.why
+        );
     }
     page
 }

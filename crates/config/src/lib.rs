@@ -15,22 +15,34 @@
 //! ```
 //!
 //! A flag wins over the environment, the environment over a file, a file over the default; of two files, the
-//! program's own. Nothing in a file is fatal: what is unknown or of the wrong type is told in [`Loaded::problems`] with
-//! its place, and the default stays. Only a file that was named explicitly and cannot be read is an error.
+//! program's own; [`Loaded::origin`] tells which it was. Nothing in a file is fatal: what is unknown or of the wrong type is told in [`Loaded::problems`] with
+//! its place, and the default stays. Keys of the Datadog Agent that have no effect here are a table of their own, [`ACCEPTED`]. Only a file that was named explicitly and cannot be read is an error.
 #![forbid(unsafe_code)]
 
+mod accepted;
+mod change;
 mod docs;
-mod foreign;
 mod keys;
 mod load;
 mod names;
 mod networks;
+mod sample;
+mod secret;
 mod value;
 mod yaml;
 
+pub use accepted::{ACCEPTED, Accepted};
+pub use change::Change;
 pub use docs::markdown;
-pub use keys::{Config, HookTier, KEYS, Key, LogLevel, Ownerless};
-pub use load::{LoadError, Loaded, Problem, Program, Severity, Sources};
+pub use keys::{Config, Effect, HookTier, KEYS, Key, LogLevel, Ownerless};
+pub use load::{LoadError, Loaded, Origin, Problem, Program, Set, Severity, Sources};
 pub use names::{AgentVersion, HashNames};
 pub use networks::Networks;
+pub use sample::sample;
+pub use secret::Secret;
 pub use value::Positive;
+
+/// The key of this name; `event_monitoring_config.*` is also known as `runtime_security_config.*`.
+pub fn key(name: &str) -> Option<&'static Key> {
+    load::find(name).map(|(key, _)| key)
+}

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::foreign::{is_foreign, is_foreign_env};
-use crate::keys::{Config, KEYS, Key, env_name};
+use crate::accepted::{accepted, accepted_env, is_above_accepted};
+use crate::keys::{Config, Effect, KEYS, Key, env_name};
 use crate::yaml::{self, Node, Placed, PlacedKey};
 
 /// Where the files are when no other place is named.
@@ -27,6 +27,14 @@ impl Program {
         match self {
             Self::SystemProbe => "system-probe.yaml",
             Self::SecurityAgent => "security-agent.yaml",
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SystemProbe => "system-probe",
+            Self::SecurityAgent => "security-agent",
         }
     }
 
@@ -77,6 +85,44 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody has set it.
+    Default,
+    /// A line of a file.
+    File(PathBuf, u64),
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag,
+    /// `config set`, until the program ends.
+    Runtime,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag => f.write_str("flag"),
+            Self::Runtime => f.write_str("set at run time"),
+        }
+    }
+}
+
+/// A value that was set, perhaps to be overridden by a later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// The key's full name.
+    pub key: &'static str,
+    /// By whom.
+    pub origin: Origin,
+    /// The value as it would be written in a file; hidden where it is a secret.
+    pub value: String,
+}
+
 /// A configuration and what was wrong with it.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
@@ -86,6 +132,10 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
+    /// Every value that was set, in the order in which they count: of one key the last wins.
+    pub set: Vec<Set>,
+    /// What files, variables and flags say, where `config` does not follow before a restart.
+    pub(crate) written: Config,
 }
 
 /// A file that was named explicitly cannot be read.
@@ -107,6 +157,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// Full key names and values.
     pub flags: Vec<(&'static str, String)>,
+    /// The same, set while the program runs: these win over flags.
+    pub runtime: Vec<(&'static str, String)>,
 }
 
 impl Sources {
@@ -145,6 +197,7 @@ impl Sources {
             files,
             env,
             flags: Vec::new(),
+            runtime: Vec::new(),
         }
     }
 
@@ -171,18 +224,27 @@ impl Sources {
             }
         }
         loaded.environment(&self.env);
-        for (name, value) in self.flags {
+        let flags = self.flags.into_iter().map(|flag| (flag, Origin::Flag));
+        let runtime = self.runtime.into_iter().map(|set| (set, Origin::Runtime));
+        for ((name, value), origin) in flags.chain(runtime) {
             match find(name) {
-                Some((key, _)) => loaded.text(key, &value, format!("flag for {name}")),
+                Some((key, _)) => {
+                    let place = match origin {
+                        Origin::Flag => format!("flag for {name}"),
+                        _ => "config set".to_owned(),
+                    };
+                    loaded.text(key, &value, place, origin);
+                }
                 None => loaded.problem(Severity::Error, name, "there is no such key".into()),
             }
         }
+        loaded.written = loaded.config.clone();
         Ok(loaded)
     }
 }
 
 /// The key of this name, and whether the name is its alias.
-fn find(name: &str) -> Option<(&'static Key, bool)> {
+pub(crate) fn find(name: &str) -> Option<(&'static Key, bool)> {
     let key = KEYS
         .iter()
         .find(|k| k.name == name || k.alias == Some(name))?;
@@ -205,7 +267,8 @@ impl Loaded {
             // The alias first, so that the proper name wins.
             for name in key.alias.into_iter().chain([key.name]).map(env_name) {
                 if let Some((_, value)) = env.iter().find(|(k, v)| *k == name && !v.is_empty()) {
-                    self.text(key, value, name.clone());
+                    let origin = Origin::Environment(name.clone());
+                    self.text(key, value, name.clone(), origin);
                 }
                 known.insert(name);
             }
@@ -213,22 +276,40 @@ impl Loaded {
         for (name, _) in env {
             // Other DD_ variables may be meant for tracers and the like.
             let ours = ["DD_RUNTIME_SECURITY_CONFIG_", "DD_EVENT_MONITORING_CONFIG_"];
-            if ours.iter().any(|prefix| name.starts_with(prefix))
-                && !known.contains(name)
-                && !is_foreign_env(name)
-            {
+            if ours.iter().any(|prefix| name.starts_with(prefix)) && !known.contains(name) {
+                if let Some(key) = accepted_env(name) {
+                    self.problem(Severity::Note, name, format!("has no effect: {}", key.why));
+                    continue;
+                }
                 let nearest = nearest(name, known.iter().map(String::as_str));
                 self.problem(Severity::Warning, name, unknown("variable", name, nearest));
             }
         }
     }
 
-    fn text(&mut self, key: &Key, value: &str, origin: String) {
-        if !(key.set_text)(&mut self.config, value) {
+    fn text(&mut self, key: &'static Key, value: &str, place: String, origin: Origin) {
+        if (key.set_text)(&mut self.config, value) {
+            self.was_set(key, origin);
+        } else {
             let shown = Node::Text(value.to_owned()).describe();
             let text = wrong(key, &shown, &self.config);
-            self.problem(Severity::Error, origin, text);
+            self.problem(Severity::Error, place, text);
         }
+    }
+
+    fn was_set(&mut self, key: &'static Key, origin: Origin) {
+        self.set.push(Set {
+            key: key.name,
+            origin,
+            value: key.value(&self.config),
+        });
+    }
+
+    /// Where the value of a key came from.
+    pub fn origin(&self, key: &Key) -> &Origin {
+        let mut set = self.set.iter().rev();
+        set.find(|set| set.key == key.name)
+            .map_or(&Origin::Default, |set| &set.origin)
     }
 }
 
@@ -348,13 +429,13 @@ impl File<'_> {
             };
             if let Some((key, is_alias)) = find(&name) {
                 found.push((key, is_alias, place.clone(), value.clone()));
-            } else if is_foreign(&name) {
-                let text =
-                    format!("`{name}` is a setting of the Datadog Agent that has no effect here");
+            } else if let Some(key) = accepted(&name) {
+                let text = format!("`{name}` has no effect: {}", key.why);
                 self.problem(Severity::Note, at, text);
             } else {
                 match &value.node {
                     Node::Map(entries) => self.collect(&format!("{name}."), entries, found),
+                    Node::Null if is_above_accepted(&name) => {}
                     Node::Null if KEYS.iter().any(|k| is_prefix(&k)) => {}
                     other if KEYS.iter().any(|k| is_prefix(&k)) => {
                         let text =
@@ -373,7 +454,7 @@ impl File<'_> {
         }
     }
 
-    fn set(&mut self, path: &Path, key: &Key, place: &PlacedKey, value: &Placed) {
+    fn set(&mut self, path: &Path, key: &'static Key, place: &PlacedKey, value: &Placed) {
         let at = (place.line, place.column);
         if let Some(home) = key.home
             && path
@@ -388,7 +469,17 @@ impl File<'_> {
             self.problem(Severity::Note, at, text);
         }
         // A key without a value is a key that is not set.
-        if value.node != Node::Null && !(key.set_node)(&mut self.loaded.config, &value.node) {
+        if value.node == Node::Null {
+            return;
+        }
+        if (key.set_node)(&mut self.loaded.config, &value.node) {
+            let origin = Origin::File(path.to_owned(), place.line);
+            self.loaded.was_set(key, origin);
+            if key.effect == Effect::Never {
+                let text = format!("`{}` has no effect; its documentation says why", key.name);
+                self.problem(Severity::Note, at, text);
+            }
+        } else {
             let text = wrong(key, &value.node.describe(), &self.loaded.config);
             self.problem(Severity::Error, (value.line, value.column), text);
         }

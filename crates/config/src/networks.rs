@@ -1,6 +1,6 @@
 //! Keys that take IP addresses and networks.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -9,6 +9,25 @@ use crate::yaml::Node;
 
 impl Setting for Ipv4Addr {
     const EXPECTED: &'static str = "an IPv4 address such as 169.254.169.254";
+
+    fn from_node(node: &Node) -> Option<Self> {
+        match node {
+            Node::Text(text) => Self::from_text(text),
+            _ => None,
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for IpAddr {
+    const EXPECTED: &'static str = "an IP address such as 127.0.0.1";
 
     fn from_node(node: &Node) -> Option<Self> {
         match node {
@@ -63,7 +82,7 @@ impl Networks {
 fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
     text.parse()
-        .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
+        .or_else(|_| text.parse().map(|address: IpAddr| address.into()))
         .ok()
 }
 

@@ -9,6 +9,8 @@ use crate::yaml::Node;
 pub(crate) trait Setting: Sized {
     /// What people call it, as in `expected true or false`.
     const EXPECTED: &'static str;
+    /// Its value is never shown.
+    const SECRET: bool = false;
     /// From a file.
     fn from_node(node: &Node) -> Option<Self>;
     /// From the environment or a flag.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use atalaya_config::{Config, HookTier, KEYS, Loaded, Program, Severity, Sources};
+use atalaya_config::{Config, Effect, HookTier, KEYS, Loaded, Origin, Program, Severity, Sources};
 
 fn file(name: &str, text: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn told(loaded: &Loaded) -> Vec<String> {
 fn a_file_sets_values_of_every_type() {
     let loaded = load(
         "system-probe.yaml",
-        "runtime_security_config:\n  enabled: false\n  socket: /tmp/x.sock\n  event_server: {burst: 7, retention: 1m}\n\
+        "runtime_security_config:\n  enabled: false\n  socket: /tmp/x.sock\n  event_server: {burst: 7}\n  self_test: {timeout: 1m}\n\
          event_monitoring_config:\n  hook_tier: tracepoint\n  envs_with_value: [A, B]\nhostname: 42\n",
     );
     assert_eq!(told(&loaded), Vec::<String>::new());
@@ -61,7 +61,7 @@ fn a_file_sets_values_of_every_type() {
     assert!(!config.enabled);
     assert_eq!(config.socket, Path::new("/tmp/x.sock"));
     assert_eq!(
-        (config.event_server_burst, config.event_server_retention),
+        (config.event_server_burst, config.self_test_timeout.get()),
         (7, Duration::from_secs(60))
     );
     assert_eq!(config.hook_tier, HookTier::Tracepoint);
@@ -156,15 +156,24 @@ fn a_datadog_key_without_effect_is_only_noted() {
     assert_eq!(loaded.problems.len(), 3);
     assert!(loaded.problems.iter().all(|p| p.severity == Severity::Note));
     assert!(
-        env(&[("DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED", "false")])
-            .problems
-            .is_empty()
+        told(&loaded)[0].ends_with(
+            "`runtime_security_config.network_monitoring.enabled` has no effect: event_monitoring_config.network.flow_monitor.* counts flows"
+        ),
+        "{:?}",
+        told(&loaded)
     );
-    assert!(
-        env(&[("DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED", "x")])
-            .problems
-            .is_empty()
-    );
+    for value in ["false", "x"] {
+        let told = told(&env(&[(
+            "DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED",
+            value,
+        )]));
+        assert_eq!(
+            told,
+            [
+                "DD_RUNTIME_SECURITY_CONFIG_ACTIVITY_DUMP_ENABLED: note: has no effect: there are no activity dumps"
+            ]
+        );
+    }
 }
 
 #[test]
@@ -244,6 +253,7 @@ fn flags_win_over_environment_over_files_over_defaults() {
             ("DD_HOSTNAME".into(), "env".into()),
         ],
         flags: vec![("log_level", "debug".into())],
+        ..Sources::default()
     };
     let config = sources.load().unwrap().config;
     assert_eq!(
@@ -347,8 +357,12 @@ fn every_default_can_be_written_and_read_back() {
             );
         }
         let loaded = load("x.yaml", &text);
-        assert_eq!(told(&loaded), Vec::<String>::new(), "{text}");
+        let noted = usize::from(key.effect == Effect::Never);
+        assert_eq!(told(&loaded).len(), noted, "{text}");
         assert_eq!(loaded.config, Config::default(), "{text}");
+        let place = text.lines().count() as u64;
+        let from_file = |origin: &Origin| matches!(origin, Origin::File(_, line) if *line == place);
+        assert!(from_file(loaded.origin(key)), "{:?}", loaded.origin(key));
     }
 }
 
@@ -376,4 +390,76 @@ fn versions_and_hashes() {
         "7.64.0"
     );
     assert_eq!(loaded.config.hash_algorithms.names(), ["ssdeep", "sha256"]);
+}
+
+#[test]
+fn a_value_knows_where_it_came_from_and_what_it_has_overridden() {
+    let (_dir, path) = file(
+        "system-probe.yaml",
+        b"runtime_security_config:\n  event_server:\n    burst: 7\nlog_level: debug\napi_key: 0123456789abcdef\n",
+    );
+    let sources = Sources {
+        files: vec![(path.clone(), true)],
+        env: vec![("DD_LOG_LEVEL".into(), "warn".into())],
+        flags: vec![("log_level", "error".into())],
+        ..Sources::default()
+    };
+    let loaded = sources.load().unwrap();
+    let origin = |name: &str| loaded.origin(atalaya_config::key(name).unwrap()).clone();
+    assert_eq!(origin("hostname"), Origin::Default);
+    assert_eq!(
+        origin("runtime_security_config.event_server.burst"),
+        Origin::File(path, 3)
+    );
+    assert_eq!(origin("log_level"), Origin::Flag);
+    let levels: Vec<_> = loaded
+        .set
+        .iter()
+        .filter(|s| s.key == "log_level")
+        .map(|s| &*s.value)
+        .collect();
+    assert_eq!(levels, ["debug", "warn", "error"]);
+    // A secret is shown nowhere.
+    assert!(!format!("{loaded:?}").contains("0123456789abcdef"));
+    assert_eq!(loaded.config.api_key.reveal(), "0123456789abcdef");
+}
+
+#[test]
+fn reading_again_takes_over_what_can_change_and_tells_what_waits_for_a_restart() {
+    let mut loaded = load("system-probe.yaml", "log_level: info\n");
+    let newer = load(
+        "system-probe.yaml",
+        "log_level: debug\nruntime_security_config:\n  event_server: {burst: 7}\n  spool: {max_size_mb: 1}\n",
+    );
+    let changes = loaded.take_over(newer);
+    let told: Vec<_> = changes
+        .iter()
+        .map(|c| (c.key, &*c.before, &*c.after, c.in_force))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (
+                "runtime_security_config.event_server.burst",
+                "40",
+                "7",
+                true
+            ),
+            (
+                "runtime_security_config.spool.max_size_mb",
+                "256",
+                "1",
+                false
+            ),
+            ("log_level", "info", "debug", true),
+        ]
+    );
+    assert_eq!(loaded.config.event_server_burst, 7);
+    assert_eq!(loaded.config.spool_max_size_mb, 256);
+    let spool = atalaya_config::key("runtime_security_config.spool.max_size_mb").unwrap();
+    assert_eq!(loaded.pending(spool).as_deref(), Some("1"));
+    // Back again: nothing waits any more.
+    let back = load("system-probe.yaml", "log_level: debug\n");
+    assert_eq!(loaded.take_over(back).len(), 1);
+    assert_eq!(loaded.pending(spool), None);
 }

@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atalaya_api::{ControlError, RuntimeControl, proto};
 use atalaya_model::capture::CaptureKind;
 
+use crate::costs::{self, Measure};
 use crate::emit::{epoch_now_ns, timestamp};
 use crate::engine::{EngineError, Shared};
 use crate::holders::key_of;
+use crate::memory::{self, Usage};
+use crate::options::LiveOptions;
+use crate::protection::Agents;
 use crate::selftest::Outcome;
 use crate::source::SourceReport;
 use crate::stats::get;
-use crate::{doctor, dump, reload, report, variables};
+use crate::{doctor, dump, reload, report, top, variables};
+use crate::{filters, namespaces, watch};
 
 /// The commands of a running engine. Clones are the same engine; after it has stopped, commands that need the sensor
 /// fail and the others tell the last state.
@@ -37,9 +42,26 @@ impl Control {
         Self { shared }
     }
 
+    /// Takes over what has changed of the options. It is in force with the next [`Control::reload`].
+    pub fn configure(&self, live: LiveOptions) {
+        let before = self.shared.live.swap(Arc::new(live));
+        let now = self.shared.live.load();
+        if now.policies_dir != before.policies_dir && self.shared.options.watch_policies.is_some() {
+            *self.shared.watch() = watch::begin(&now.policies_dir);
+        }
+    }
+
     /// Reads the policies again (SIGHUP). Returns how many rules are loaded and how many were refused.
     pub fn reload(&self) -> Result<(u32, u32), EngineError> {
         Ok(self.shared.reload()?.0.counts())
+    }
+
+    /// Whether events still come through: the loop runs, and the kernel's last sign of life is not older than it may be. For the
+    /// watchdog, so nothing that only hurts is asked.
+    pub fn is_alive(&self) -> bool {
+        let shared = &self.shared;
+        shared.loop_alive.load(Ordering::Acquire)
+            && shared.pulse.vital(Instant::now()).reason.is_none()
     }
 
     /// Why the engine is not healthy, one line each; empty when it is.
@@ -78,6 +100,11 @@ impl Control {
         reasons
     }
 
+    /// From here on, these processes of security-agent are protected too.
+    pub fn protect_agents(&self, agents: Agents) {
+        self.shared.protection.set_agents(agents);
+    }
+
     fn warnings(&self, source: &SourceReport) -> Vec<String> {
         let loaded = self.shared.rules.load();
         let mut warnings = source.warnings.clone();
@@ -93,8 +120,18 @@ impl Control {
         if loaded.generation > 0 && loaded.counts().0 == 0 {
             warnings.push(format!(
                 "no rule is loaded from {}: there will be no events",
-                self.shared.options.policies_dir.display()
+                self.shared.live.load().policies_dir.display()
             ));
+        }
+        for ring in &source.rings {
+            let most = ring.high_water.unwrap_or(0);
+            if most > ring.bytes / 10 * 9 {
+                warnings.push(format!(
+                    "the {} ring was {} % full at some time: larger rings (event_stream.buffer_size) lose less in a storm",
+                    ring.name,
+                    most.saturating_mul(100) / ring.bytes.max(1)
+                ));
+            }
         }
         if self.shared.hashing.is_stuck() {
             warnings.push(
@@ -147,7 +184,34 @@ impl Control {
             }
         }
         warnings.extend(self.shared.doctor.warning());
+        warnings.extend(self.shared.protection.warning());
         warnings
+    }
+
+    /// What it costs: since the start where that is always counted, else over the next milliseconds, if any.
+    fn cost(&self, measure_ms: u32) -> Option<proto::CostStatus> {
+        let shared = &self.shared;
+        if measure_ms == 0 {
+            return shared.costs.get().map(|costs| costs.read(shared));
+        }
+        let measure = Measure::begin(shared);
+        costs::wait(shared, Duration::from_millis(measure_ms.into()));
+        Some(measure.read(shared))
+    }
+
+    fn sinks(&self) -> Vec<proto::SinkStatus> {
+        let output = self.shared.emitter.output.iter();
+        output
+            .map(|output| {
+                let (dropped, failed) = output.losses();
+                proto::SinkStatus {
+                    name: output.name().to_owned(),
+                    kind: "output".to_owned(),
+                    dropped,
+                    failed,
+                }
+            })
+            .collect()
     }
 
     fn variables(
@@ -198,6 +262,8 @@ impl Control {
                     bytes: ring.bytes,
                     received: ring.received,
                     lost: ring.lost,
+                    waiting_bytes: ring.waiting,
+                    high_water_bytes: ring.high_water,
                 })
                 .collect(),
             malformed_records: source.malformed + get(&self.shared.stats.malformed),
@@ -236,6 +302,9 @@ impl Control {
             .source()
             .as_ref()
             .map(|source| source.classifiers_seen());
+        for (name, value) in shared.protection.details() {
+            add(&name, value);
+        }
         for (name, value) in shared.doctor.details(&seen.unwrap_or_default().packets) {
             add(&name, value);
         }
@@ -260,8 +329,10 @@ impl RuntimeControl for Control {
         let (rules_loaded, rules_failed) = loaded.counts();
         let reasons = self.unhealthy_because();
         let vital = shared.pulse.vital(Instant::now());
-        let age_ms = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
         let usage = Usage::read();
+        let cost = self.cost(params.measure_ms);
+        let rates = shared.stats.rates(Instant::now());
         // Apart from the rest: the lock would be held to the end of the statement, and `details` takes it too.
         let process_tree_size = shared.tree().stats().processes as u64;
         proto::Status {
@@ -297,14 +368,17 @@ impl RuntimeControl for Control {
                 .stats
                 .all()
                 // A heartbeat is no event for people; it has its own place.
-                .filter(|(kind, _)| *kind != CaptureKind::Heartbeat)
-                .map(|(kind, stats)| proto::EventTypeStatus {
+                .zip(rates)
+                .filter(|((kind, _), _)| *kind != CaptureKind::Heartbeat)
+                .map(|((kind, stats), rate)| proto::EventTypeStatus {
                     event_type: kind.name().to_owned(),
                     received: get(&stats.received),
                     lost: get(&stats.lost),
                     matched: get(&stats.matched),
                     rate_limited: get(&stats.rate_limited),
                     sent: get(&stats.sent),
+                    rate_per_second: rate,
+                    cost_ns: get(&stats.cost_ns),
                 })
                 .collect(),
             heartbeat: Some(proto::HeartbeatStatus {
@@ -325,6 +399,24 @@ impl RuntimeControl for Control {
             cpu_ms: usage.cpu_ms,
             kernel_version: shared.emitter.agent.kernel_version.clone(),
             details: self.details(&source).into_iter().collect(),
+            losses: shared.ledger.worst(Instant::now()),
+            memory: memory::components(shared),
+            sinks: self.sinks(),
+            cost,
+            reduced_modes: loaded
+                .turned_off()
+                .into_iter()
+                .map(|(kind, rules)| proto::ReducedMode {
+                    event_type: kind.name().to_owned(),
+                    reason: loaded
+                        .applied
+                        .unavailable
+                        .get(&kind)
+                        .cloned()
+                        .unwrap_or_default(),
+                    rules: rules.into_iter().map(str::to_owned).collect(),
+                })
+                .collect(),
         }
     }
 
@@ -373,7 +465,12 @@ impl RuntimeControl for Control {
         params: &proto::DumpProcessCacheParams,
     ) -> Result<proto::SecurityDumpProcessCacheMessage, ControlError> {
         // The lock is held only while the list is made; the nodes are shared.
-        let processes = self.shared.tree().living();
+        let mut processes = self.shared.tree().living();
+        if params.pid != 0 {
+            processes = dump::family(processes, params.pid).ok_or_else(|| {
+                ControlError::Invalid(format!("no process {} is known", params.pid))
+            })?;
+        }
         let scrubber = params
             .with_args
             .then_some(&self.shared.emitter.agent.scrubber);
@@ -393,6 +490,21 @@ impl RuntimeControl for Control {
         })
     }
 
+    fn top(&self, params: &proto::TopParams) -> Result<proto::TopMessage, ControlError> {
+        top::watch(&self.shared, params)
+    }
+
+    fn dump_network_namespace(
+        &self,
+        params: &proto::DumpNetworkNamespaceParams,
+    ) -> Result<proto::DumpNetworkNamespaceMessage, ControlError> {
+        namespaces::dump(&self.shared, params.snapshot_interfaces)
+    }
+
+    fn dump_discarders(&self) -> Result<proto::DumpDiscardersMessage, ControlError> {
+        filters::dump(&self.shared)
+    }
+
     fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
         let report = doctor::examine(&self.shared).map_err(ControlError::Failed)?;
         let json = serde_json::to_vec(&report)
@@ -402,6 +514,15 @@ impl RuntimeControl for Control {
             text: atalaya_network::doctor::text(&report, false),
             trouble: report.trouble,
         })
+    }
+
+    fn flare(&self, send: &mut dyn FnMut(proto::FlareMessage) -> bool) -> Result<(), ControlError> {
+        let source = self.shared.options.flare.as_ref();
+        let source = source.ok_or_else(|| {
+            ControlError::Unavailable("this system-probe collects nothing for flares".into())
+        })?;
+        source.collect(Arc::new(self.clone()), send);
+        Ok(())
     }
 
     fn config(&self) -> proto::SecurityConfigMessage {
@@ -455,46 +576,4 @@ fn lockdown() -> String {
         .and_then(|(_, rest)| rest.split_once(']'))
         .map(|(word, _)| word.to_owned())
         .unwrap_or_default()
-}
-
-/// What this process uses.
-#[derive(Debug, Default)]
-struct Usage {
-    rss_bytes: u64,
-    cpu_ms: u64,
-}
-
-impl Usage {
-    fn read() -> Self {
-        let page = rustix::param::page_size() as u64;
-        let rss = std::fs::read_to_string("/proc/self/statm")
-            .ok()
-            .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok())
-            .unwrap_or(0);
-        // User and system time are the 14th and 15th field; the name in brackets is the second.
-        let ticks = std::fs::read_to_string("/proc/self/stat")
-            .ok()
-            .and_then(|text| {
-                let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-                let user: u64 = fields.next()?.parse().ok()?;
-                let system: u64 = fields.next()?.parse().ok()?;
-                Some(user + system)
-            })
-            .unwrap_or(0);
-        Self {
-            rss_bytes: rss * page,
-            cpu_ms: ticks * 1000 / rustix::param::clock_ticks_per_second().max(1),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Usage;
-
-    #[test]
-    fn usage_of_this_process() {
-        let usage = Usage::read();
-        assert!(usage.rss_bytes > 100_000, "{usage:?}");
-    }
 }

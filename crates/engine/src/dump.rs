@@ -43,6 +43,26 @@ pub(crate) fn json(processes: &[Arc<Process>], scrubber: Option<&Scrubber>) -> V
     text
 }
 
+/// A process, its ancestors, and its descendants, of those that are given; `None` where nobody has this pid or descends from one that had.
+pub(crate) fn family(processes: Vec<Arc<Process>>, pid: u32) -> Option<Vec<Arc<Process>>> {
+    let own = processes.iter().find(|process| process.pid == pid);
+    let above: BTreeSet<u32> = own
+        .into_iter()
+        .flat_map(|process| process.ancestors())
+        .map(|ancestor| ancestor.pid)
+        .collect();
+    let is_known = own.is_some();
+    let family: Vec<_> = processes
+        .into_iter()
+        .filter(|process| {
+            let descends = || process.ancestors().any(|ancestor| ancestor.pid == pid);
+            process.pid == pid || above.contains(&process.pid) || descends()
+        })
+        .collect();
+    let has_descendants = family.iter().any(|process| process.pid != pid);
+    (is_known || has_descendants).then_some(family)
+}
+
 fn node(process: &Process) -> Value {
     let creds = &process.creds;
     let ns = &process.namespaces;
@@ -193,6 +213,34 @@ mod tests {
         };
         evil.set_parent(Some(Arc::clone(&init)));
         vec![init, Arc::new(evil)]
+    }
+
+    #[test]
+    fn a_family_is_ancestors_and_descendants_without_siblings() {
+        let mut processes = tree();
+        let init = Arc::clone(&processes[0]);
+        for (pid, parent) in [(8, 7), (9, 1)] {
+            let mut process = Process {
+                pid,
+                ..Process::default()
+            };
+            let parent = processes.iter().find(|p| p.pid == parent).unwrap();
+            process.set_parent(Some(Arc::clone(parent)));
+            processes.push(Arc::new(process));
+        }
+        let pids = |pid| -> Option<Vec<u32>> {
+            let family = family(processes.clone(), pid)?;
+            Some(family.iter().map(|process| process.pid).collect())
+        };
+        assert_eq!(pids(7), Some(vec![1, 7, 8]));
+        assert_eq!(pids(8), Some(vec![1, 7, 8]));
+        assert_eq!(pids(9), Some(vec![1, 9]));
+        assert_eq!(pids(1), Some(vec![1, 7, 8, 9]));
+        assert_eq!(pids(77), None);
+        // It has ended; its child has not.
+        let orphans: Vec<_> = processes.into_iter().filter(|p| p.pid == 8).collect();
+        assert_eq!(family(orphans, 7).map(|family| family.len()), Some(1));
+        drop(init);
     }
 
     #[test]

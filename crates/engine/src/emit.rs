@@ -131,6 +131,7 @@ impl Emitter {
                 track: TRACK_INTERNAL.to_owned(),
                 status: match event {
                     CustomEvent::LostEvents(_) => "warn".to_owned(),
+                    CustomEvent::SelfProtection(_) => "warn".to_owned(),
                     CustomEvent::NetworkDoctor(found) if found.trouble => "warn".to_owned(),
                     CustomEvent::SelfTest(test) if !test.fails.is_empty() => "error".to_owned(),
                     _ => String::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,15 @@ use atalaya_resolvers::{Broken, ProcessTree, Snapshot, UserTables, cgroup, clock
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::control::Control;
+use crate::costs::Measure;
 use crate::doctor;
 use crate::emit::{Emitter, epoch_now_ns};
 use crate::hashing::{self, Hashing, Names};
 use crate::holders::key_of;
-use crate::options::EngineOptions;
+use crate::ledger::Ledger;
+use crate::options::{EngineOptions, LiveOptions};
 use crate::packets::Orders;
+use crate::protection::{self, Protection};
 use crate::pulse::{self, Pulse};
 use crate::queue::Queues;
 use crate::report;
@@ -31,6 +34,7 @@ use crate::rules::{Loaded, policy_infos};
 use crate::selftest::SelfTest;
 use crate::source::{EventSource, SourceError};
 use crate::stats::{Stats, add};
+use crate::top::Top;
 use crate::watch::{self, Watch};
 use crate::worker::Worker;
 
@@ -54,6 +58,8 @@ pub enum EngineError {
 /// What all threads share.
 pub(crate) struct Shared {
     pub(crate) options: EngineOptions,
+    /// What of the options has changed since.
+    pub(crate) live: ArcSwap<LiveOptions>,
     pub(crate) started: Instant,
     pub(crate) context: Arc<Context>,
     pub(crate) emitter: Emitter,
@@ -63,7 +69,14 @@ pub(crate) struct Shared {
     pub(crate) pulse: Pulse,
     pub(crate) self_test: SelfTest,
     pub(crate) doctor: doctor::Findings,
+    pub(crate) protection: Protection,
     pub(crate) hashing: Arc<Hashing>,
+    /// Losses since the start.
+    pub(crate) ledger: Ledger,
+    /// Who causes events, while somebody watches.
+    pub(crate) top: Top,
+    /// What it costs since the start, where that is always counted.
+    pub(crate) costs: OnceLock<Measure>,
     /// What `network_filter` actions have dropped.
     pub(crate) orders: Orders,
     /// Held by the event loop for a batch at a time, and by whoever dumps it.
@@ -146,7 +159,9 @@ impl Shared {
         if losses.iter().any(|loss| loss.kind < CaptureKind::Open) {
             tree.lost();
         }
-        let events = lost_events(&losses, |id| tree.cgroup_path(id).unwrap_or("").to_owned());
+        let path_of = |id| tree.cgroup_path(id).unwrap_or("").to_owned();
+        self.ledger.add(&losses, path_of, Instant::now());
+        let events = lost_events(&losses, path_of);
         drop(tree);
         for event in events {
             tracing::warn!(map = event.map, lost = ?event.per_event, "events were lost");
@@ -317,6 +332,7 @@ impl Engine {
         let loaded = {
             let mut loaded = Loaded::read(
                 &shared.options,
+                &shared.live.load(),
                 shared.self_test.policy(),
                 1,
                 Texts::default(),
@@ -336,6 +352,10 @@ impl Engine {
             Arc::new(loaded)
         };
         shared.rules.store(Arc::clone(&loaded));
+        if shared.options.count_program_times {
+            let measure = Measure::begin(&shared);
+            let _ = shared.costs.set(measure); // there is none yet
+        }
         let processes = shared.tree().load(Snapshot::take());
         let mut engine = Self {
             shared: Arc::clone(&shared),
@@ -368,6 +388,10 @@ impl Engine {
         if shared.options.self_test.enabled && shared.options.self_test.first_after.is_some() {
             let tester = Arc::clone(&shared);
             engine.spawn("self-test", move || test_regularly(&tester))?;
+        }
+        if shared.options.protection.enabled {
+            let guard = Arc::clone(&shared);
+            engine.spawn("protection", move || protection::run(&guard))?;
         }
         if shared.options.doctor.is_some() {
             let looker = Arc::clone(&shared);
@@ -463,7 +487,11 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         pulse: Pulse::new(options.heartbeat.clone(), now),
         self_test: SelfTest::new(options.self_test.clone()),
         doctor: doctor::Findings::default(),
+        protection: Protection::default(),
         hashing,
+        ledger: Ledger::default(),
+        top: Top::default(),
+        costs: OnceLock::new(),
         orders: Orders::default(),
         tree: Mutex::new(ProcessTree::new(options.tree)),
         variables: Mutex::new(VariableStore::new(&[])),
@@ -472,6 +500,7 @@ fn new_shared(options: EngineOptions, source: Box<dyn EventSource>, stop: Receiv
         source: Mutex::new(Some(source)),
         stop,
         loop_alive: AtomicBool::new(true),
+        live: ArcSwap::from_pointee(options.live()),
         options,
     }
 }
@@ -484,12 +513,14 @@ fn keep_house(shared: &Shared) {
         .min(shared.pulse.period())
         .min(shared.options.flow_period);
     shared.beat();
+    shared.stats.note(Instant::now());
     let (mut broken, mut told_broken) = (Vec::new(), None);
     let (mut beaten, mut told, mut clocks) = (Instant::now(), Instant::now(), Instant::now());
     let mut flows = Instant::now();
     while let Err(RecvTimeoutError::Timeout) = shared.stop.recv_timeout(tick) {
         if told.elapsed() >= TICK {
             told = Instant::now();
+            shared.stats.note(told);
             shared.report_losses();
             shared.report_broken(&mut broken, &mut told_broken);
         }

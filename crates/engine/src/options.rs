@@ -10,9 +10,12 @@ use atalaya_policy::{DEFAULT_BURST, DEFAULT_PERIOD, EMULATED_AGENT_VERSION, Host
 use atalaya_resolvers::{HashOptions, TreeOptions};
 use atalaya_spool::Spool;
 
+use atalaya_api::FlareSource;
+
 use crate::doctor::ClassifierDoctor;
 use crate::hostnames::HostnameOptions;
 use crate::output::Output;
+use crate::protection::ProtectionOptions;
 use crate::queue::QueueLimits;
 
 /// What an engine is started with. Durations and limits have defaults that fit a host of any size.
@@ -62,8 +65,42 @@ pub struct EngineOptions {
     pub hostnames: HostnameOptions,
     /// Who looks at the classifiers of the host; `None`: nobody does.
     pub doctor: Option<Arc<dyn ClassifierDoctor>>,
+    /// Who collects what goes into a flare; `None`: nobody does.
+    pub flare: Option<Arc<dyn FlareSource>>,
+    /// Have the kernel count the time of programs all the time, not only while somebody asks for it.
+    pub count_program_times: bool,
+    /// How the agent protects itself.
+    pub protection: ProtectionOptions,
     /// Evaluate the exec rules on the processes that are there at start (`event.source == "snapshot"`).
     pub replay_snapshot: bool,
+}
+
+/// Those of the options that can be changed while the engine runs: [`crate::Control::configure`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveOptions {
+    /// [`EngineOptions::policies_dir`]
+    pub policies_dir: PathBuf,
+    /// [`EngineOptions::agent_version`]
+    pub agent_version: semver::Version,
+    /// [`EngineOptions::capture_all_errors`]
+    pub capture_all_errors: bool,
+    /// [`EngineOptions::packets`]
+    pub packets: PacketOptions,
+    /// [`EngineOptions::rule_limit`]
+    pub rule_limit: (Duration, u32),
+}
+
+impl EngineOptions {
+    /// What of it can be changed while the engine runs.
+    pub fn live(&self) -> LiveOptions {
+        LiveOptions {
+            policies_dir: self.policies_dir.clone(),
+            agent_version: self.agent_version.clone(),
+            capture_all_errors: self.capture_all_errors,
+            packets: self.packets,
+            rule_limit: self.rule_limit,
+        }
+    }
 }
 
 impl Default for EngineOptions {
@@ -91,6 +128,9 @@ impl Default for EngineOptions {
             flow_period: Duration::from_secs(10),
             hostnames: HostnameOptions::default(),
             doctor: None,
+            flare: None,
+            count_program_times: false,
+            protection: ProtectionOptions::default(),
             replay_snapshot: true,
         }
     }

@@ -163,7 +163,9 @@ impl Orders {
             }
             ActionScope::Cgroup => PacketSubject::Cgroup(actor.cgroup_id),
             _ if actor.pid == 0 => return Err("no process is known".into()),
-            _ if actor.pid == std::process::id() => return Err("it is the agent itself".into()),
+            _ if actor.pid == atalaya_host::paths::own_pid() => {
+                return Err("it is the agent itself".into());
+            }
             _ => PacketSubject::Process(actor.pid, actor.start_low),
         };
         let mut state = self.state();

@@ -261,6 +261,12 @@ impl Queues {
         let state = self.lock();
         (state.vital.len() + state.bulk.len(), state.high_water)
     }
+
+    /// The bytes of strings that wait, roughly, and how many may.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.vital_bytes + state.bulk_bytes, 2 * self.limits.bytes)
+    }
 }
 
 /// The memory a capture takes, roughly.

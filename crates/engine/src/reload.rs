@@ -37,6 +37,7 @@ impl Shared {
         }
         let mut loaded = Loaded::read(
             &self.options,
+            &self.live.load(),
             self.self_test.policy(),
             old.generation + 1,
             old.ruleset.texts().clone(),

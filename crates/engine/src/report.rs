@@ -84,11 +84,19 @@ fn rule_message(rule: &RuleReport) -> String {
 /// The policies as `status` shows them. Those of the agent's own are not among them, except the self-test's.
 pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
     // By the id of the policy file: what was made of one rule counts together.
-    let mut counters: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let mut counters: BTreeMap<&str, [u64; 5]> = BTreeMap::new();
     for (rule, counted) in loaded.ruleset.rules().iter().zip(&loaded.counters) {
-        let sum = counters.entry(&rule.written_id).or_default();
-        sum.0 += get(&counted.matched);
-        sum.1 += get(&counted.rate_limited);
+        let sums = counters.entry(&rule.written_id).or_default();
+        let counted = [
+            &counted.matched,
+            &counted.rate_limited,
+            &counted.evaluations,
+            &counted.evaluation_ns,
+            &counted.action_ns,
+        ];
+        for (sum, counter) in sums.iter_mut().zip(counted) {
+            *sum += get(counter);
+        }
     }
     let mut policies: Vec<proto::PolicyStatus> = loaded
         .report
@@ -113,7 +121,8 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                     // Of several with one id only that in force has counters.
                     let is_loaded = matches!(rule.status, Status::Loaded | Status::PartiallyLoaded);
                     let known = counters.get(rule.id.as_str()).filter(|_| is_loaded);
-                    let (matches, rate_limited) = known.copied().unwrap_or_default();
+                    let [matches, rate_limited, evaluations, evaluation_ns, action_ns] =
+                        known.copied().unwrap_or_default();
                     proto::RuleStatus {
                         id: rule.id.clone(),
                         status: rule_status(rule).to_owned(),
@@ -123,6 +132,9 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                         rate_limited,
                         unavailable: unavailable(rule, &loaded.applied),
                         filter_type: filter_type(rule).to_owned(),
+                        evaluations,
+                        evaluation_ns,
+                        action_ns,
                     }
                 })
                 .collect(),

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicU64;
 use atalaya_model::capture::{Approvers, CAPTURE_KINDS, CaptureKind, PacketFilters};
 use atalaya_policy::{InternalPolicy, LoadOptions, LoadReport, Rule, RuleSet, Status, Texts};
 
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, LiveOptions};
 use crate::source::{ApplyReport, Interest};
-use crate::{packets, pulse, selftest};
+use crate::{packets, protection, pulse, selftest};
 
 /// What a rule has done.
 #[derive(Debug, Default)]
@@ -18,6 +18,12 @@ pub(crate) struct RuleCounters {
     pub(crate) matched: AtomicU64,
     /// How many of these were held back by its rate limit.
     pub(crate) rate_limited: AtomicU64,
+    /// How often it was evaluated, extrapolated from samples like the next two.
+    pub(crate) evaluations: AtomicU64,
+    /// CPU time of these evaluations.
+    pub(crate) evaluation_ns: AtomicU64,
+    /// CPU time of its actions and of writing its events.
+    pub(crate) action_ns: AtomicU64,
 }
 
 /// One load of the policies: immutable but for its counters.
@@ -40,26 +46,30 @@ impl Loaded {
     /// counts.
     pub(crate) fn read(
         options: &EngineOptions,
+        live: &LiveOptions,
         self_test: Option<InternalPolicy>,
         generation: u64,
         earlier: Texts,
         filters: &PacketFilters,
     ) -> Self {
         let mut internal = vec![pulse::policy()];
+        if options.protection.enabled {
+            internal.push(protection::policy());
+        }
         internal.extend(self_test);
         let (ruleset, report) = RuleSet::load(
             atalaya_model::schema(),
             &LoadOptions {
-                policies_dir: Some(options.policies_dir.clone()),
+                policies_dir: Some(live.policies_dir.clone()),
                 internal,
                 earlier,
                 host: options.host.clone(),
-                agent_version: options.agent_version.clone(),
+                agent_version: live.agent_version.clone(),
                 ..LoadOptions::default()
             },
         );
         let counters = ruleset.rules().iter().map(|_| Arc::default()).collect();
-        let interest = interest(&ruleset, options, filters);
+        let interest = interest(&ruleset, options, live, filters);
         let wanted = CAPTURE_KINDS.map(|kind| ruleset.has_rules(kind.name()));
         Self {
             ruleset,
@@ -157,7 +167,12 @@ pub(crate) fn is_internal(rule: &Rule, source: &str) -> bool {
 
 /// What the kernel must send so that no rule misses an event: file events by their necessary conditions. Life-cycle
 /// captures come always, for the process tree.
-fn interest(ruleset: &RuleSet, options: &EngineOptions, before: &PacketFilters) -> Interest {
+fn interest(
+    ruleset: &RuleSet,
+    options: &EngineOptions,
+    live: &LiveOptions,
+    before: &PacketFilters,
+) -> Interest {
     let kinds: BTreeSet<CaptureKind> = ruleset
         .event_types()
         .filter_map(CaptureKind::from_name)
@@ -168,7 +183,7 @@ fn interest(ruleset: &RuleSet, options: &EngineOptions, before: &PacketFilters) 
         .into_iter()
         .map(|kind| (kind, convert(ruleset.approvers(kind.name()))))
         .collect();
-    if options.packets.enabled && options.hostnames.enabled && follows_hostnames(ruleset) {
+    if live.packets.enabled && options.hostnames.enabled && follows_hostnames(ruleset) {
         let answers = approvers.entry(CaptureKind::Dns).or_default();
         answers.all = true;
         answers
@@ -193,8 +208,8 @@ fn interest(ruleset: &RuleSet, options: &EngineOptions, before: &PacketFilters) 
     }
     Interest {
         approvers,
-        capture_all_errors: options.capture_all_errors,
-        packets: options.packets,
+        capture_all_errors: live.capture_all_errors,
+        packets: live.packets,
         filters,
     }
 }

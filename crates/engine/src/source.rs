@@ -1,6 +1,7 @@
 //! Where captures come from: what the engine asks of the sensor, and nothing more, so that tests can feed it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 
 use atalaya_model::capture::{
     Approvers, Capture, CaptureKind, Loss, PacketFilters, PacketOptions, PacketOrders,
@@ -55,6 +56,23 @@ pub struct Ring {
     pub received: u64,
     /// Records that found no place.
     pub lost: u64,
+    /// Bytes that waited to be read at the last look, and the most that ever did; `None` where it cannot be known.
+    pub waiting: Option<u64>,
+    /// See [`waiting`](Self::waiting).
+    pub high_water: Option<u64>,
+}
+
+/// What a program of the kernel side has done since it was loaded, for as long as the kernel counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramTime {
+    /// Its name.
+    pub name: String,
+    /// The kinds of events that it serves.
+    pub kinds: Vec<CaptureKind>,
+    /// How often it ran.
+    pub runs: u64,
+    /// For how long, in nanoseconds.
+    pub run_time_ns: u64,
 }
 
 /// The state of the source, for `status`.
@@ -78,6 +96,15 @@ pub struct SourceReport {
     pub details: BTreeMap<String, String>,
 }
 
+/// A table of the kernel's filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilterTable {
+    /// How many entries the kernel has in it now.
+    pub entries: u64,
+    /// How many were written.
+    pub expected: u64,
+}
+
 /// Our classifiers, and what they have seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClassifiersSeen {
@@ -85,6 +112,24 @@ pub struct ClassifiersSeen {
     pub programs: BTreeSet<u32>,
     /// Packets, by network namespace and interface.
     pub packets: BTreeMap<(u32, u32), u64>,
+}
+
+/// Whether the kernel still has what the source has put there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Integrity {
+    /// The numbers of its maps.
+    pub maps: BTreeSet<u32>,
+    /// What was not as it had been left.
+    pub damages: Vec<Damage>,
+}
+
+/// Something in the kernel that was not as it had been left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Damage {
+    /// What, and how.
+    pub what: String,
+    /// Why it could not be put right, if so.
+    pub left: Option<String>,
 }
 
 /// Why the source refused. The message is what the person at the terminal reads.
@@ -127,9 +172,31 @@ pub trait EventSource: Send {
     fn tasks(&mut self) -> Option<Box<dyn TaskSource>> {
         None
     }
+    /// Looks whether the kernel still has what was put there, and puts right what it has not.
+    fn integrity(&mut self) -> Integrity {
+        Integrity::default()
+    }
     /// What the classifiers are and have seen, for the network doctor.
     fn classifiers_seen(&self) -> ClassifiersSeen {
         ClassifiersSeen::default()
+    }
+    /// Has the kernel count the time of programs until what this returns is dropped.
+    ///
+    /// # Errors
+    /// It cannot, or it is not permitted.
+    fn count_program_times(&self) -> Result<OwnedFd, SourceError> {
+        Err(SourceError("there are no programs here".to_owned()))
+    }
+    /// What each program has done.
+    fn program_times(&self) -> Vec<ProgramTime> {
+        Vec::new()
+    }
+    /// The kernel's filter tables, by name.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn filter_tables(&self) -> Result<BTreeMap<String, FilterTable>, SourceError> {
+        Ok(BTreeMap::new())
     }
     /// The state of the source.
     fn report(&self) -> SourceReport;

@@ -1,6 +1,9 @@
 //! Counters by event type. Plain atomics: the event loop adds, `status` reads.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use atalaya_model::capture::{CAPTURE_KINDS, CaptureKind};
 
@@ -17,7 +20,15 @@ pub(crate) struct KindStats {
     pub(crate) rate_limited: AtomicU64,
     /// Events written to the spool or the output.
     pub(crate) sent: AtomicU64,
+    /// CPU time of the event loop, extrapolated from samples.
+    pub(crate) cost_ns: AtomicU64,
 }
+
+/// The time that rates are of.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How many events had come, of each kind, at some moment.
+type Moment = (Instant, [u64; CAPTURE_KINDS.len()]);
 
 /// The counters of all event types.
 #[derive(Debug)]
@@ -29,6 +40,8 @@ pub(crate) struct Stats {
     pub(crate) panics: AtomicU64,
     /// Events that the agent made itself.
     pub(crate) custom: AtomicU64,
+    /// A moment a second, of the last [`WINDOW`].
+    history: Mutex<VecDeque<Moment>>,
 }
 
 impl Default for Stats {
@@ -38,6 +51,7 @@ impl Default for Stats {
             malformed: AtomicU64::default(),
             panics: AtomicU64::default(),
             custom: AtomicU64::default(),
+            history: Mutex::default(),
         }
     }
 }
@@ -51,6 +65,34 @@ impl Stats {
             .position(|known| *known == kind)
             .unwrap_or(0);
         &self.kinds[index]
+    }
+
+    /// Notes how many events have come, for [`Self::rates`]. To be called about once a second.
+    pub(crate) fn note(&self, now: Instant) {
+        let counts = std::array::from_fn(|kind| get(&self.kinds[kind].received));
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that is older stays, so that the window is always filled.
+        while history
+            .get(1)
+            .is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW)
+        {
+            history.pop_front();
+        }
+        history.push_back((now, counts));
+    }
+
+    /// Events a second of each kind, over the last ten seconds; fewer where it has not run for so long.
+    pub(crate) fn rates(&self, now: Instant) -> [f64; CAPTURE_KINDS.len()] {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((since, before)) = history.front() else {
+            return [0.0; CAPTURE_KINDS.len()];
+        };
+        // Shorter than a tick it would be noise.
+        let seconds = now.duration_since(*since).as_secs_f64().max(0.5);
+        std::array::from_fn(|kind| {
+            let new = get(&self.kinds[kind].received).saturating_sub(before[kind]);
+            new as f64 / seconds
+        })
     }
 
     /// All kinds with their counters.
@@ -67,4 +109,31 @@ pub(crate) fn add(counter: &AtomicU64, count: u64) {
 /// Reads a counter.
 pub(crate) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_last_ten_seconds() {
+        let stats = Stats::default();
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let open = CAPTURE_KINDS
+            .iter()
+            .position(|kind| *kind == CaptureKind::Open)
+            .unwrap_or_default();
+        assert_eq!(stats.rates(at(0))[open], 0.0);
+        for second in 0..60 {
+            stats.note(at(second));
+            // A burst in the first half minute, then ten a second.
+            let count = if second < 30 { 1000 } else { 10 };
+            add(&stats.of(CaptureKind::Open).received, count);
+        }
+        let rate = stats.rates(at(60))[open];
+        assert!((9.0..=11.0).contains(&rate), "{rate}");
+        let others: f64 = stats.rates(at(60)).iter().sum::<f64>() - rate;
+        assert_eq!(others, 0.0);
+    }
 }

@@ -38,7 +38,7 @@ pub(crate) fn watch(shared: &Shared, quiet: Duration) {
         if !is_due {
             continue;
         }
-        let dir = &shared.options.policies_dir;
+        let dir = &shared.live.load().policies_dir;
         tracing::info!(dir = %dir.display(), "the policies have changed");
         if let Err(error) = shared.reload() {
             tracing::error!("cannot read the policies again: {error}; the former rules stay");

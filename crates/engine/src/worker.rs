@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atalaya_model::capture::{Body, Capture, CaptureKind, Header};
 use atalaya_model::{
     AcceptEvent, ConnectEvent, Event, EventData, EventSource, ExecEvent, HeartbeatEvent, Process,
     Target,
 };
-use atalaya_policy::{ActionBody, RateLimiter, Rule, Scratch, VariableStore};
+use atalaya_policy::{ActionBody, RateLimiter, Rule, RuleSet, Scratch, VariableStore};
 use atalaya_resolvers::{ProcessTree, clock};
 
 use crate::emit::{Extras, epoch_now_ns};
@@ -19,11 +19,12 @@ use crate::hashing::{Deferred, Pending};
 use crate::holders::{Holders, key_of};
 use crate::hostnames::Hostnames;
 use crate::logging::RuleLog;
+use crate::meter::{Meter, Sample, ns};
 use crate::packets::Actor;
 use crate::queue::kind_of;
 use crate::rules::{Loaded, is_internal};
 use crate::stats::add;
-use crate::{packets, pulse, selftest};
+use crate::{packets, protection, pulse, selftest};
 
 /// File captures between two looks at the life-cycle queue.
 const BATCH: usize = 256;
@@ -39,9 +40,14 @@ pub(crate) struct Worker {
     vital: VecDeque<Capture>,
     bulk: VecDeque<Capture>,
     limiter: RateLimiter,
+    /// That of rules without one of their own: a period, and how many at once.
+    limit: (Duration, u32),
     log: RuleLog,
     scratch: Scratch,
     hostnames: Hostnames,
+    meter: Meter,
+    /// The event that is worked on is measured.
+    sample: Option<Sample>,
     /// The load that the above, and the variables, belong to.
     loaded: Arc<Loaded>,
 }
@@ -56,9 +62,12 @@ impl Worker {
             vital: VecDeque::new(),
             bulk: VecDeque::new(),
             limiter,
+            limit: (period, burst),
             log: RuleLog::default(),
             scratch: Scratch::default(),
             hostnames,
+            meter: Meter::default(),
+            sample: None,
             loaded: Arc::new(Loaded::none()),
         }
     }
@@ -70,7 +79,16 @@ impl Worker {
             let new = VariableStore::new(loaded.ruleset.variables());
             *store = new.carry_over(std::mem::replace(store, VariableStore::new(&[])));
             let limiter = std::mem::take(&mut self.limiter);
-            self.limiter = limiter.carry_over(&self.loaded.ruleset, &loaded.ruleset);
+            let limit = self.shared.live.load().rule_limit;
+            self.limiter = if limit == self.limit {
+                limiter.carry_over(&self.loaded.ruleset, &loaded.ruleset)
+            } else {
+                // Another limit for all: they begin anew.
+                let (period, burst) = limit;
+                RateLimiter::with_limit(period, burst)
+                    .carry_over(&RuleSet::default(), &loaded.ruleset)
+            };
+            self.limit = limit;
             self.log.clear();
             self.scratch = Scratch::default();
             self.loaded = Arc::clone(&loaded);
@@ -113,6 +131,7 @@ impl Worker {
         let mut tree = shared.tree();
         let mut store = shared.variables();
         let loaded = self.take_rules(&mut store);
+        let mut top = shared.top.watched();
         loop {
             let is_vital = match (self.vital.front(), self.bulk.front()) {
                 (Some(vital), Some(bulk)) => vital.header.time_ns <= bulk.header.time_ns,
@@ -128,13 +147,34 @@ impl Worker {
             let Some(capture) = queue.pop_front() else {
                 break;
             };
+            let (pid, kind) = (capture.header.pid, kind_of(&capture));
+            self.sample = self.meter.begin(top.is_some());
             if is_vital {
                 self.life_cycle(&mut tree, &mut store, &loaded, capture);
             } else {
                 self.event_of(&mut tree, &mut store, &loaded, capture);
             }
+            let cost = self.measured(kind);
+            if let Some(top) = &mut top
+                && kind != CaptureKind::Heartbeat
+            {
+                top.count(pid, kind, cost);
+            }
         }
         open || !self.vital.is_empty()
+    }
+
+    /// Ends the measurement of an event, where it was measured. Returns what it says of all events that it stands for, in nanoseconds.
+    fn measured(&mut self, kind: CaptureKind) -> u64 {
+        let Some((sample, time)) = self
+            .sample
+            .take()
+            .and_then(|sample| Some((sample, sample.elapsed()?)))
+        else {
+            return 0;
+        };
+        sample.add(&self.shared.stats.of(kind).cost_ns, ns(time));
+        ns(time).saturating_mul(sample.weight())
     }
 
     fn life_cycle(
@@ -323,6 +363,12 @@ impl Worker {
             EventSource::Runtime => event.time_ns,
             EventSource::Snapshot => epoch_now_ns(),
         };
+        if self.sample.is_some() {
+            self.scratch.measure_next();
+        }
+        // What matched rules did, where it is measured.
+        let mut acted = Vec::new();
+        let is_measured = self.sample.is_some();
         let matched = loaded.ruleset.evaluate(
             event.event_type(),
             &event,
@@ -330,12 +376,17 @@ impl Worker {
             &mut store.bind(&holders, now_ns),
             &mut self.scratch,
             |variables, rule: &Rule| {
+                let _action = is_measured.then(|| Action::begin(rule.index(), &mut acted));
                 let counters = loaded.counters.get(rule.index());
                 if let Some(counters) = counters {
                     add(&counters.matched, 1);
                 }
                 if is_internal(rule, pulse::SOURCE) {
-                    shared.heartbeat_came_out(&event, rule);
+                    if protection::is_own(rule) {
+                        shared.protection.saw(&event);
+                    } else {
+                        shared.heartbeat_came_out(&event, rule);
+                    }
                     return;
                 }
                 let mut hashes = Vec::new();
@@ -383,6 +434,22 @@ impl Worker {
                 }
             },
         );
+        if let Some(sample) = &self.sample
+            && sample.elapsed().is_some()
+        {
+            let scratch = &self.scratch;
+            for (rule, ns) in loaded.ruleset.samples(event.event_type(), scratch) {
+                if let Some(counters) = loaded.counters.get(rule.index()) {
+                    sample.add(&counters.evaluations, 1);
+                    sample.add(&counters.evaluation_ns, ns);
+                }
+            }
+            for (rule, ns) in acted {
+                if let Some(counters) = loaded.counters.get(rule) {
+                    sample.add(&counters.action_ns, ns);
+                }
+            }
+        }
         if matched {
             add(&stats.matched, 1);
         }
@@ -395,6 +462,29 @@ impl Worker {
                 pending.send(shared, false);
             }
         }
+    }
+}
+
+/// What follows from a match, while it is measured: its time is noted when it ends, in whichever way.
+struct Action<'a> {
+    rule: usize,
+    began: Instant,
+    to: &'a mut Vec<(usize, u64)>,
+}
+
+impl<'a> Action<'a> {
+    fn begin(rule: usize, to: &'a mut Vec<(usize, u64)>) -> Self {
+        Self {
+            rule,
+            began: Instant::now(),
+            to,
+        }
+    }
+}
+
+impl Drop for Action<'_> {
+    fn drop(&mut self) {
+        self.to.push((self.rule, ns(self.began.elapsed())));
     }
 }
 

@@ -106,6 +106,7 @@ fn lineage_and_snapshot() {
         .dump_process_cache(&proto::DumpProcessCacheParams {
             format: "json".to_owned(),
             with_args: true,
+            pid: 0,
         })
         .unwrap();
     let dump: Value = serde_json::from_slice(&dump.content).unwrap();
@@ -405,6 +406,7 @@ fn a_storm_of_opens_does_not_cost_the_process_tree() {
         .dump_process_cache(&proto::DumpProcessCacheParams {
             format: "json".to_owned(),
             with_args: false,
+            pid: 0,
         })
         .unwrap();
     let dump: Value = serde_json::from_slice(&dump.content).unwrap();

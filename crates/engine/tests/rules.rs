@@ -76,6 +76,7 @@ fn paths(events: &[Value]) -> Vec<&str> {
 fn with_variables(bench: &Bench) -> proto::Status {
     bench.control().status(&proto::GetStatusParams {
         include_secl_variables: true,
+        measure_ms: 0,
     })
 }
 
@@ -390,6 +391,7 @@ fn reloads_lose_nothing_and_double_nothing() {
     // Lines that a slow reader misses are counted; the counters are exact in any case.
     let status = control.status(&proto::GetStatusParams {
         include_secl_variables: true,
+        measure_ms: 0,
     });
     let opens = status
         .event_types

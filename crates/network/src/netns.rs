@@ -109,7 +109,7 @@ pub struct Places {
 impl Default for Places {
     fn default() -> Self {
         Self {
-            proc: "/proc".into(),
+            proc: atalaya_host::paths::host().proc.clone(),
         }
     }
 }

@@ -48,5 +48,6 @@ pub use report::{
 };
 pub use rule::{PolicyInfo, Rule};
 pub use ruleset::RuleSet;
+pub use store::MAX_TOTAL as VARIABLES_LIMIT;
 pub use store::{Bound, NoScopes, Scopes, StoreStats, VariableStore, VariableValues};
 pub use variable::{VariableDef, VariableScopeKind};

@@ -121,6 +121,20 @@ impl RuleSet {
         }
     }
 
+    /// The rules that the last evaluation of an event of this type looked at, and the nanoseconds that each took, where it was measured
+    /// ([`Scratch::measure_next`]).
+    pub fn samples<'a>(
+        &'a self,
+        event_type: &str,
+        scratch: &'a Scratch,
+    ) -> impl Iterator<Item = (&'a Rule, u64)> {
+        let bucket = self.buckets.get(event_type);
+        scratch.samples().iter().filter_map(move |&(at, ns)| {
+            let rule = self.rules.get(*bucket?.get(at)?)?;
+            Some((rule, ns))
+        })
+    }
+
     /// Does what [`Self::evaluate`] does, one rule after the other: what the index is measured and tested against.
     pub fn evaluate_linear<V: Variables>(
         &self,

@@ -1,7 +1,7 @@
 //! Cgroups that processes are in, each kept once.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use atalaya_model::{Cgroup, Container};
@@ -41,7 +41,7 @@ impl CgroupCache {
             len: 0,
             max: max.max(1),
             version: host_version(),
-            mount_id: unified_mount().map_or(0, mount_id),
+            mount_id: unified_mount().map_or(0, |path| mount_id(&path)),
             evicted: 0,
         }
     }
@@ -135,7 +135,7 @@ impl CgroupFs {
     /// Looks for the mount of the default hierarchy.
     pub fn find() -> Self {
         Self {
-            mount: unified_mount().map(PathBuf::from),
+            mount: unified_mount(),
         }
     }
 
@@ -151,14 +151,15 @@ impl CgroupFs {
 }
 
 /// Where the default hierarchy is mounted.
-fn unified_mount() -> Option<&'static str> {
-    ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+fn unified_mount() -> Option<PathBuf> {
+    atalaya_host::paths::cgroup_mounts()
         .into_iter()
-        .find(|path| PathBuf::from(path).join("cgroup.procs").exists() && is_v2(path))
+        .flat_map(|mount| [mount.join("unified"), mount])
+        .find(|path| path.join("cgroup.procs").exists() && is_v2(path))
 }
 
 /// The id of the mount that a path is in; 0 where the kernel does not tell (before 5.8).
-fn mount_id(path: &str) -> u32 {
+fn mount_id(path: &Path) -> u32 {
     let (cwd, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::empty());
     rustix::fs::statx(cwd, path, flags, StatxFlags::MNT_ID)
         .ok()
@@ -170,13 +171,18 @@ fn mount_id(path: &str) -> u32 {
 /// `CGROUP2_SUPER_MAGIC`.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
-fn is_v2(path: &str) -> bool {
+fn is_v2(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == CGROUP2_MAGIC)
 }
 
 /// 2 where only the default hierarchy is in use.
 fn host_version() -> u32 {
-    if is_v2("/sys/fs/cgroup") { 2 } else { 1 }
+    let mounts = atalaya_host::paths::cgroup_mounts();
+    if mounts.first().is_some_and(|path| is_v2(path)) {
+        2
+    } else {
+        1
+    }
 }
 
 #[cfg(test)]

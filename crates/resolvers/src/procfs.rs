@@ -210,7 +210,7 @@ pub fn clock_ticks() -> u64 {
 
 fn open_dir(pid: u32) -> Option<OwnedFd> {
     rustix::fs::open(
-        format!("/proc/{pid}"),
+        atalaya_host::paths::process(pid, ""),
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )
@@ -305,7 +305,7 @@ pub(crate) fn exists(pid: u32) -> bool {
 
 /// The pids in `/proc`.
 pub fn pids() -> Vec<u32> {
-    let Ok(dir) = std::fs::read_dir("/proc") else {
+    let Ok(dir) = std::fs::read_dir(&atalaya_host::paths::host().proc) else {
         return Vec::new();
     };
     dir.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

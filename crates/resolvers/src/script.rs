@@ -26,7 +26,12 @@ pub fn complete_script(header: &Header, exec: &mut Exec) {
 const PATH_ONLY: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
 fn root_of(pid: u32) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(CWD, format!("/proc/{pid}/root"), PATH_ONLY, Mode::empty())
+    rustix::fs::openat(
+        CWD,
+        atalaya_host::paths::process(pid, "root"),
+        PATH_ONLY,
+        Mode::empty(),
+    )
 }
 
 fn look(root: &OwnedFd, file: &mut FileFields) -> Result<(), Errno> {

@@ -149,7 +149,9 @@ struct Job {
 
 impl Default for UserTables {
     fn default() -> Self {
-        Self::new("/")
+        let host = atalaya_host::paths::host();
+        let root = host.etc.parent().filter(|_| host.etc.ends_with("etc"));
+        Self::new(root.unwrap_or(&host.root))
     }
 }
 
@@ -287,7 +289,7 @@ fn work(jobs: &Receiver<Job>, containers: &Mutex<Containers>) {
         let found = job
             .pids
             .iter()
-            .any(|pid| refresh(&mut table, Path::new(&format!("/proc/{pid}/root"))));
+            .any(|pid| refresh(&mut table, &atalaya_host::paths::process(*pid, "root")));
         if !found {
             table.fresh_until = Some(Instant::now() + RETRY);
         }

@@ -104,6 +104,64 @@ impl Program {
     }
 }
 
+/// A term, and whether it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluated {
+    /// The term as text; long lists are cut.
+    pub text: String,
+    /// It holds; of terms of an iterator's elements: for the element that all of them hold for.
+    pub holds: bool,
+    /// Where it is a disjunction: those of its alternatives that hold.
+    pub alternatives: Vec<String>,
+    /// The fields and variables that it looks at, with the first of their values.
+    pub values: Vec<(String, Vec<String>)>,
+}
+
+impl Program {
+    /// Each term, whether it holds for the event, and what it looked at.
+    pub fn evaluated(&self, event: &dyn EventView, context: &EvalContext<'_>) -> Vec<Evaluated> {
+        let mut cx = Cx {
+            event,
+            context,
+            register: 0,
+        };
+        let (once, each) = self.parts();
+        let mut all: Vec<Evaluated> = terms(once)
+            .iter()
+            .map(|term| evaluated(term, &cx))
+            .collect();
+        if let Some((iter, pred)) = each {
+            let length = event.iter_len(*iter).min(MAX_REGISTER);
+            let found = (0..length).find(|at| {
+                cx.register = *at;
+                pred.eval(&cx)
+            });
+            // Where there is none, the first one shows what there was.
+            cx.register = found.unwrap_or(0);
+            all.extend(terms(pred).iter().map(|term| evaluated(term, &cx)));
+        }
+        all
+    }
+}
+
+fn evaluated(pred: &Pred, cx: &Cx<'_>) -> Evaluated {
+    let alternatives = match pred {
+        Pred::Or(terms) => terms
+            .iter()
+            .filter(|term| term.eval(cx))
+            .map(ToString::to_string)
+            .collect(),
+        _ => Vec::new(),
+    };
+    let Failed { text, values } = failed(pred, cx);
+    Evaluated {
+        text,
+        holds: pred.eval(cx),
+        alternatives,
+        values,
+    }
+}
+
 /// How many values of one field are shown.
 const SHOWN: usize = 8;
 

@@ -35,7 +35,7 @@ pub use ast::{ArithOp, CompareOp, Expr, ExprKind, LogicalOp, UnaryOp};
 pub use compile::{MacroSet, Scope, compile_condition, compile_expr, compile_rule};
 pub use domain::root_domain;
 pub use error::{Error, ErrorKind, nearest};
-pub use explain::{Failed, Term};
+pub use explain::{Evaluated, Failed, Term};
 pub use index::{Effort, KeyCondition, RuleIndex, Scratch};
 pub use necessary::{Condition, KERNEL_NUMBERS, Necessary, NumberTest, Target, kernel_number};
 pub use parser::{parse, parse_macro};

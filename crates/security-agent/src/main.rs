@@ -3,16 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod cli;
-mod doctor;
-mod events;
-mod line;
-mod policy;
+mod download;
+mod flare;
+mod http;
 mod privileges;
-mod process_cache;
 mod record;
-mod self_test;
+mod reload;
+mod sandbox;
 mod start;
-mod status;
+mod state;
 mod store;
 
 use std::process::ExitCode;

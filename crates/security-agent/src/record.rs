@@ -19,6 +19,9 @@ struct Envelope<'a> {
     /// Milliseconds since 1970.
     timestamp: i64,
     ddtags: &'a str,
+    /// The number of the event in system-probe's spool: what `runtime why` is asked for.
+    #[serde(skip_serializing_if = "is_none")]
+    event_id: u64,
     /// Only for events that are no JSON; others are put in as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
@@ -53,6 +56,7 @@ pub(crate) fn line(message: &SecurityEventMessage, host: &Host) -> Vec<u8> {
             t.seconds.saturating_mul(1000) + i64::from(t.nanos) / 1_000_000
         }),
         ddtags: &tags.join(","),
+        event_id: message.offset,
         message: text.as_deref(),
     };
     // Strings and numbers always serialise.
@@ -65,6 +69,12 @@ pub(crate) fn line(message: &SecurityEventMessage, host: &Host) -> Vec<u8> {
     }
     line.push(b'\n');
     line
+}
+
+/// Offsets begin with 1.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(offset: &u64) -> bool {
+    *offset == 0
 }
 
 #[cfg(test)]

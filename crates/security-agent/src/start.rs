@@ -1,69 +1,61 @@
 //! `start`: takes events from the probe and stores them, for as long as it lives.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use atalaya_api::proto::{AckEventsParams, GetEventStreamParams, SecurityEventMessage};
 use atalaya_api::{Account, Backoff, Client, SPOOL_ID_HEADER};
-use atalaya_config::{Config, Loaded, Severity};
+use atalaya_config::{Config, Loaded};
+use atalaya_host::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::cli::runtime;
+use crate::http;
 use crate::privileges;
-use crate::record::Host;
+use crate::reload::{Live, Read, Reloader};
+use crate::sandbox;
+use crate::state::State;
 use crate::store::{self, Rotation, Store};
+use atalaya_cli::ask::runtime;
+use atalaya_cli::logging;
 
 /// The name under which the probe knows how far the agent has come.
 const CONSUMER: &str = "security-agent";
 /// How many events are stored and acknowledged at once.
 const BATCH: usize = 256;
 
-/// Runs until SIGTERM or SIGINT.
-pub(crate) fn run(loaded: Loaded) -> Result<ExitCode> {
-    let config = &loaded.config;
-    init_logging(config);
-    for problem in &loaded.problems {
-        match problem.severity {
-            Severity::Note => tracing::info!("{problem}"),
-            Severity::Warning => tracing::warn!("{problem}"),
-            Severity::Error => tracing::error!("{problem}"),
-        }
-    }
+/// Runs until SIGTERM or SIGINT. `read` loads the configuration once more, for what a reload may change.
+pub(crate) fn run(loaded: Loaded, read: Read) -> Result<ExitCode> {
+    let config = &loaded.config.clone();
+    let log = logging::init(config.log_level);
+    logging::problems(&loaded.problems);
     if !config.enabled {
         tracing::info!("runtime security is off (runtime_security_config.enabled): nothing to do");
         return Ok(ExitCode::SUCCESS);
     }
-    let rotation = Rotation {
-        max_bytes: config.events_file_max_size_mb.saturating_mul(1 << 20),
-        max_files: config.events_file_max_files,
-    };
+    let Live { rotation, host } = Live::of(config);
+    let notifier = Notifier::from_environment();
+    let listener = http::listen(config);
     give_up_root(config, rotation)?;
-    let host = Host {
-        name: match config.hostname.as_str() {
-            "" => rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            name => name.to_owned(),
-        },
-        tags: config.tags.clone(),
-    };
+    sandbox::enter(&loaded)
+        .context("cannot restrict itself (sandbox.enabled: false does without)")?;
     let store = Store::open(&config.events_file, rotation, host).with_context(|| {
         let (uid, gid) = Account::own();
         format!("cannot store events as user {uid}, group {gid} (see security_agent.user and security_agent.events_file)")
     })?;
-    runtime()?.block_on(serve(config, store))
-}
-
-fn init_logging(config: &Config) {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_env_filter(config.log_level.as_str())
-        .init();
+    let state = Arc::new(State::new());
+    if let Some(listener) = listener {
+        http::serve(config, listener, Arc::clone(&state))?;
+    }
+    let reloader = Reloader {
+        live: watch::Sender::new(Live::of(config)),
+        read,
+        log,
+        loaded,
+    };
+    runtime()?.block_on(serve(reloader, store, &notifier, &state))
 }
 
 /// From here on nothing is done as root.
@@ -95,22 +87,50 @@ fn give_up_root(config: &Config, rotation: Rotation) -> Result<()> {
     Ok(())
 }
 
-async fn serve(config: &Config, mut store: Store) -> Result<ExitCode> {
+async fn serve(
+    reloader: Reloader,
+    mut store: Store,
+    notifier: &Notifier,
+    state: &State,
+) -> Result<ExitCode> {
+    let config = &reloader.loaded.config.clone();
+    let mut live = reloader.live.subscribe();
     let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     tracing::info!("storing events in {}", config.events_file.display());
+    notifier.ready("storing events");
     tokio::select! {
-        never = consume(config, &mut store) => match never {},
+        never = signs_of_life(notifier) => match never {},
+        never = state.turn() => match never {},
+        never = reloader.follow(notifier) => match never? {},
+        never = consume(config, &mut store, &mut live, state) => match never {},
         // Between two batches only: `consume` waits nowhere while it writes one.
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    notifier.stopping();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
+/// For the service manager's watchdog: this loop goes round. That system-probe does not answer is no reason to restart.
+async fn signs_of_life(notifier: &Notifier) -> std::convert::Infallible {
+    let Some(interval) = notifier.watchdog_interval() else {
+        return std::future::pending().await;
+    };
+    loop {
+        notifier.alive();
+        tokio::time::sleep(interval).await;
+    }
+}
+
 /// Connects and stores, again and again.
-async fn consume(config: &Config, store: &mut Store) -> std::convert::Infallible {
+async fn consume(
+    config: &Config,
+    store: &mut Store,
+    live: &mut watch::Receiver<Live>,
+    state: &State,
+) -> std::convert::Infallible {
     let mut backoff = Backoff::default();
     loop {
         let mut told = None::<Instant>;
@@ -122,7 +142,9 @@ async fn consume(config: &Config, store: &mut Store) -> std::convert::Infallible
             }
         })
         .await;
-        match stream(client, store, &mut backoff).await {
+        let ended = stream(client, store, live, &mut backoff, state).await;
+        state.connected(false);
+        match ended {
             Ok(()) => tracing::warn!("system-probe ended the stream of events; connecting again"),
             Err(e) => tracing::warn!(
                 "lost the stream of events: {}; connecting again",
@@ -134,7 +156,13 @@ async fn consume(config: &Config, store: &mut Store) -> std::convert::Infallible
 }
 
 /// Stores the events of one stream until it ends.
-async fn stream(mut client: Client, store: &mut Store, backoff: &mut Backoff) -> Result<()> {
+async fn stream(
+    mut client: Client,
+    store: &mut Store,
+    live: &mut watch::Receiver<Live>,
+    backoff: &mut Backoff,
+    state: &State,
+) -> Result<()> {
     let params = GetEventStreamParams {
         consumer: CONSUMER.to_owned(),
         live: false,
@@ -150,6 +178,7 @@ async fn stream(mut client: Client, store: &mut Store, backoff: &mut Backoff) ->
         .and_then(|v| v.to_str().ok());
     let spool = spool.unwrap_or("unknown").replace(char::is_whitespace, "_");
     tracing::info!("connected to system-probe");
+    state.connected(true);
     let mut incoming = response.into_inner();
     // A task of its own reads ahead, so that a batch is what came while the former was written.
     let (forward, mut events) = mpsc::channel(BATCH);
@@ -175,7 +204,11 @@ async fn stream(mut client: Client, store: &mut Store, backoff: &mut Backoff) ->
             }
         }
         if let Some(last) = batch.last().map(|m| m.offset) {
-            store_batch(store, &spool, &batch).await;
+            if live.has_changed().unwrap_or(false) {
+                let Live { rotation, host } = live.borrow_and_update().clone();
+                store.configure(rotation, host);
+            }
+            store_batch(store, &spool, &batch, state).await;
             let ack = AckEventsParams {
                 consumer: CONSUMER.to_owned(),
                 offset: last,
@@ -196,7 +229,13 @@ async fn stream(mut client: Client, store: &mut Store, backoff: &mut Backoff) ->
 }
 
 /// Stores a batch, however long it takes: what is not stored is not acknowledged, and waits in the probe's spool.
-async fn store_batch(store: &mut Store, spool: &str, batch: &[SecurityEventMessage]) {
+async fn store_batch(
+    store: &mut Store,
+    spool: &str,
+    batch: &[SecurityEventMessage],
+    state: &State,
+) {
+    let missed = batch.iter().map(|message| message.missed).sum();
     for message in batch.iter().filter(|m| m.missed > 0) {
         tracing::error!(
             "{} events before offset {} are lost: they were gone from the spool before they could be read",
@@ -208,9 +247,15 @@ async fn store_batch(store: &mut Store, spool: &str, batch: &[SecurityEventMessa
     let mut failed = false;
     loop {
         match store.write(spool, batch) {
-            Ok(_) if failed => return tracing::info!("events can be stored again"),
-            Ok(_) => return,
+            Ok(written) => {
+                state.stored(written, missed);
+                if failed {
+                    tracing::info!("events can be stored again");
+                }
+                return;
+            }
             Err(e) => {
+                state.failing(&atalaya_api::chain(e.as_ref()));
                 if !failed {
                     tracing::error!(
                         "{}; events wait in system-probe's spool",

@@ -74,6 +74,12 @@ impl Store {
         Ok(store)
     }
 
+    /// From the next batch on, other bounds and another host.
+    pub(crate) fn configure(&mut self, rotation: Rotation, host: Host) {
+        self.rotation = rotation;
+        self.host = host;
+    }
+
     /// Cuts a torn last line off, and notes the lines that the state does not know of.
     fn look_at_tail(&mut self) -> io::Result<()> {
         // A file that is shorter than the state says was replaced: then every line in it is unknown.

@@ -115,6 +115,13 @@ impl RuntimeControl for Fake {
         })
     }
 
+    fn top(&self, params: &proto::TopParams) -> Result<proto::TopMessage, ControlError> {
+        Ok(proto::TopMessage {
+            interval_ms: params.duration_ms.into(),
+            ..Default::default()
+        })
+    }
+
     fn network_doctor(&self) -> Result<proto::NetworkDoctorMessage, ControlError> {
         Ok(proto::NetworkDoctorMessage {
             report: br#"{"trouble":true,"summary":"\u001b[2Jmissed"}"#.to_vec(),
@@ -147,7 +154,7 @@ impl World {
         let d = dir.path().display();
         let config = format!(
             "run_path: {d}/run\nhostname: box\ntags: ['env:test']\n\
-             security_agent: {{user: nobody, events_file: {d}/log/events.jsonl}}\n\
+             security_agent: {{user: nobody, expvar_port: 0, events_file: {d}/log/events.jsonl}}\n\
              runtime_security_config:\n  socket: {d}/run/x.sock\n  policies: {{dir: {d}/policies}}\n"
         );
         fs::write(dir.path().join("atalaya.yaml"), config).unwrap();
@@ -170,6 +177,7 @@ impl World {
         let lock = RunLock::acquire(&self.path("run")).unwrap();
         let spool = Spool::open(self.path("spool"), Limits::default()).unwrap();
         let options = ServerOptions {
+            settings: None,
             socket: self.path("run/x.sock"),
             agent: Account::find("nobody"),
         };
@@ -719,4 +727,39 @@ fn the_network_doctors_report_is_shown_harmless_and_trouble_is_the_exit_code() {
     assert!(!out.contains('\x1b'));
     let json: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["trouble"], true);
+}
+
+#[test]
+fn completions_and_man_pages_are_made_from_the_commands() {
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_security-agent"))
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completion", shell]);
+        assert!(script.contains("self-test"), "{shell}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    run(&["reference", "--man", dir.path().to_str().unwrap()]);
+    let page = fs::read_to_string(dir.path().join("security-agent-config-set.1")).unwrap();
+    assert!(page.contains(".TH security-agent-config-set"), "{page}");
+    assert!(
+        dir.path()
+            .join("security-agent-runtime-policy-download.1")
+            .exists()
+    );
+    // A former name still works, and says what it is called now.
+    let former = Command::new(env!("CARGO_BIN_EXE_security-agent"))
+        .args(["check-policies", "--help"])
+        .output()
+        .unwrap();
+    let notice = String::from_utf8(former.stderr).unwrap();
+    assert_eq!(
+        notice,
+        "Command \"check-policies\" is deprecated, please use \"runtime policy check\" instead\n"
+    );
 }

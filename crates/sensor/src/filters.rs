@@ -188,7 +188,7 @@ fn bloom_bit(name: &[u8]) -> usize {
     first[..kept].copy_from_slice(&name[..kept]);
     let mixed = (u64::from_le_bytes(first) ^ ((name.len() as u64) << 56))
         .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        >> 54;
+        >> 53;
     mixed as usize & (BLOOM_WORDS * 64 - 1)
 }
 

@@ -49,7 +49,7 @@ pub(crate) const APPROVE_BELOW: u8 = 3;
 pub(crate) const NAME_LEN: usize = 60;
 pub(crate) const NAME_ANY_FLAGS: u32 = 1 << 0;
 pub(crate) const NAME_CHECK_PATH: u32 = 1 << 1;
-pub(crate) const BLOOM_WORDS: usize = 16;
+pub(crate) const BLOOM_WORDS: usize = 32;
 
 pub(crate) const COUNTERS: usize = 4;
 

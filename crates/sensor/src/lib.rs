@@ -13,6 +13,8 @@ pub mod decode;
 mod error;
 mod facilities;
 mod filters;
+mod integrity;
+mod iterator;
 #[allow(
     missing_docs,
     reason = "mirrors bpf/atalaya.h, where each field is explained"
@@ -34,6 +36,7 @@ mod tasks;
 mod tier;
 
 pub use error::Error;
+pub use integrity::Damage;
 pub use kernel_types::ObjectTypes;
 pub use loading::MissingHook;
 pub use object::{ObjectChoice, perf_buffers_needed};

@@ -79,6 +79,11 @@ pub(crate) fn is_life(program: &Program) -> bool {
     program.kinds.iter().any(|kind| kind.is_life_cycle())
 }
 
+/// Whether nothing but rules about packets needs it.
+pub(crate) fn of_packets_only(program: &&'static Program) -> bool {
+    program.kinds.iter().all(|kind| kind.is_of_packets())
+}
+
 /// Loads programs together. One that the verifier of this kernel refuses must not take the others along: it is noted, and taken out of those
 /// that are here. `None` when nothing is left.
 pub(crate) fn load_those(

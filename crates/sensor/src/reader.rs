@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use atalaya_model::capture::Capture;
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use libbpf_rs::{AsRawLibbpf, RingBuffer, RingBufferBuilder};
 
 use crate::assemble::Assembler;
 use crate::decode::{Record, decode};
@@ -33,6 +33,9 @@ pub(crate) struct ReaderStats {
     pub(crate) received: [AtomicU64; 2],
     /// Records that were written, by their sequence numbers, and were not read: what was lost on the way.
     pub(crate) gaps: [AtomicU64; 2],
+    /// Bytes that waited in each ring at the last look, and the most that ever did; they stay 0 for perf buffers.
+    pub(crate) waiting: [AtomicU64; 2],
+    pub(crate) high_water: [AtomicU64; 2],
     pub(crate) malformed: AtomicU64,
     pub(crate) dropped_parts: AtomicU64,
 }
@@ -143,6 +146,13 @@ fn run(
     let ordered = matches!(vital, Inlet::Ring(_));
     let vital = open(vital, 0)?;
     let bulk = open(bulk, 1)?;
+    let fill = |source: &Source<'_>, index: usize| {
+        if let Source::Ring(ring) = source {
+            let bytes = waiting_bytes(ring);
+            stats.waiting[index].store(bytes, Ordering::Relaxed);
+            stats.high_water[index].fetch_max(bytes, Ordering::Relaxed);
+        }
+    };
     let look = |source: &Source<'_>, index: usize, most: Option<usize>| match (source, most) {
         (Source::Ring(ring), None) => {
             ring.consume_raw();
@@ -160,6 +170,8 @@ fn run(
     let mut pause = SHORTEST;
     while !stop.load(Ordering::Relaxed) {
         let began = if ordered { u64::MAX } else { now_ns() };
+        fill(&vital, 0);
+        fill(&bulk, 1);
         look(&vital, 0, None);
         merge.vital_before(&mut taken.borrow_mut());
         look(&bulk, 1, Some(BULK_BATCH));
@@ -192,6 +204,24 @@ fn run(
         std::thread::sleep(pause);
     }
     Ok(())
+}
+
+/// How many bytes wait in a ring.
+#[allow(
+    unsafe_code,
+    reason = "libbpf-rs has no way to ask for the fill of a ring"
+)]
+fn waiting_bytes(ring: &RingBuffer<'_>) -> u64 {
+    // SAFETY: the pointer is that of a living ring buffer manager, which has one ring: the borrow keeps it alive during both calls, and
+    // they only read the two positions.
+    unsafe {
+        let first = libbpf_sys::ring_buffer__ring(ring.as_libbpf_object().as_ptr(), 0);
+        if first.is_null() {
+            0
+        } else {
+            libbpf_sys::ring__avail_data_size(first)
+        }
+    }
 }
 
 /// The clock of the records.

@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 
-use libbpf_rs::{Iter, MapCore, Object, ObjectBuilder};
+use libbpf_rs::{Iter, MapCore, Object};
 
 use crate::error::{Context, Error};
-use crate::log;
+use crate::iterator;
 
 /// The iterator, for current kernels and for those before 5.17; see `base.h`.
 static CURRENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sockets.bpf.o"));
@@ -23,30 +23,13 @@ pub(crate) fn scan(object: &Object) -> Result<(), Error> {
 }
 
 fn scan_with(bytes: &[u8], shared: &Object) -> Result<(), Error> {
-    log::clear();
-    let mut builder = ObjectBuilder::default();
-    let mut open = builder
-        .open_memory(bytes)
-        .context(|| "open the iterator over sockets".into())?;
-    for mut map in open.maps_mut() {
-        let name = map.name().to_owned();
+    let (_object, link) = iterator::attach(bytes, "sockets", |map, name| {
         let theirs = shared.maps().find(|theirs| theirs.name() == name);
-        let set = match theirs.filter(|_| name.to_str().is_some_and(|name| MAPS.contains(&name))) {
+        match theirs.filter(|_| MAPS.contains(&name)) {
             Some(theirs) => map.reuse_fd(theirs.as_fd()),
             None => map.set_autocreate(false),
-        };
-        set.context(|| format!("prepare map {}", name.display()))?;
-    }
-    let object = open
-        .load()
-        .map_err(|error| Error::Load(log::explain(&error)))?;
-    let program = object
-        .progs_mut()
-        .next()
-        .ok_or_else(|| Error::Load("the object has no iterator".into()))?;
-    let link = program
-        .attach()
-        .context(|| "attach the iterator over sockets".into())?;
+        }
+    })?;
     let mut iter = Iter::new(&link).context(|| "begin to iterate over sockets".into())?;
     for _ in 0..READS {
         match iter.read(&mut [0; 4096]) {

@@ -3,11 +3,11 @@
 use std::io::Read;
 
 use atalaya_model::capture::Task;
-use libbpf_rs::{Iter, Link, Object, ObjectBuilder};
+use libbpf_rs::{Iter, Link, Object};
 
 use crate::decode::{Part, decode};
 use crate::error::{Context, Error};
-use crate::log;
+use crate::{iterator, log};
 
 /// The iterator, for current kernels and for those before 5.17; see `base.h`.
 static CURRENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tasks.bpf.o"));
@@ -38,33 +38,16 @@ impl Tasks {
     }
 
     fn open_object(object: &[u8]) -> Result<Self, Error> {
-        log::clear();
-        let mut builder = ObjectBuilder::default();
-        let mut open = builder
-            .open_memory(object)
-            .context(|| "open the iterator over processes".into())?;
         let cpus = libbpf_rs::num_possible_cpus().context(|| "count CPUs".into())?;
-        for mut map in open.maps_mut() {
-            let name = map.name().to_string_lossy().into_owned();
-            let set = if !MAPS.contains(&name.as_str()) {
+        let (object, link) = iterator::attach(object, "processes", |map, name| {
+            if !MAPS.contains(&name) {
                 map.set_autocreate(false)
             } else if name == "buffers" {
                 map.set_max_entries((cpus * BUFFERS_PER_CPU) as u32)
             } else {
                 Ok(())
-            };
-            set.context(|| format!("prepare map {name}"))?;
-        }
-        let object = open
-            .load()
-            .map_err(|error| Error::Load(log::explain(&error)))?;
-        let program = object
-            .progs_mut()
-            .next()
-            .ok_or_else(|| Error::Load("the object has no iterator".into()))?;
-        let link = program
-            .attach()
-            .context(|| "attach the iterator over processes".into())?;
+            }
+        })?;
         Ok(Self {
             link,
             _object: object,

@@ -3,14 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
-use atalaya_config::{Config, Loaded, Problem, Program, Severity, Sources};
-use clap::{Args, Parser, Subcommand};
+use anyhow::{Result, bail};
+use atalaya_cli::ask::{end, out};
+use atalaya_cli::{Global, Own, Runtime, arguments, download, logging, reference, status};
+use atalaya_config::{Config, Loaded, Program};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// The privileged half of Atalaya: sees events through eBPF and decides with rules.
 #[derive(Parser)]
 #[command(name = "system-probe", version)]
 struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -21,43 +25,23 @@ enum Command {
     Run(Run),
     /// Print the version
     Version,
+    /// Tell the state of the running system-probe; exits with 1 when it is not healthy, with 2 when it cannot be reached
+    Status(status::Args),
+    /// Settings: what they are and where they came from; check, change and reload them
+    Config(atalaya_cli::Config),
+    /// Print what makes a shell complete the commands
+    #[command(hide = true)]
+    Completion(reference::Completion),
+    /// Write man pages, or print the reference of all commands
+    #[command(hide = true)]
+    Reference(reference::Reference),
     /// Runtime security commands
     #[command(subcommand)]
     Runtime(Runtime),
 }
 
-#[derive(Subcommand)]
-enum Runtime {
-    /// Packets and who is on their way
-    #[command(subcommand)]
-    Network(Network),
-}
-
-#[derive(Subcommand)]
-enum Network {
-    /// Look at the classifiers of every interface of every network namespace: whether other vendors' end the chain before ours, and
-    /// which classifier_priority is right. Changes nothing; works without a running system-probe. Exits with 1 where a person should
-    /// do something
-    Doctor {
-        /// Configuration file, or a directory with system-probe.yaml and security-agent.yaml. May be given several times; the last
-        /// one wins
-        #[arg(short = 'c', long, visible_alias = "cfgpath", value_name = "FILE")]
-        config: Vec<PathBuf>,
-        /// As JSON
-        #[arg(long, short = 'j')]
-        json: bool,
-        /// Also interfaces that have no classifier
-        #[arg(long)]
-        all: bool,
-    },
-}
-
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Run {
-    /// Configuration file, or a directory with system-probe.yaml and security-agent.yaml. May be given several times;
-    /// the last one wins
-    #[arg(short = 'c', long, visible_alias = "cfgpath", value_name = "FILE")]
-    config: Vec<PathBuf>,
     /// Directory of the policy files (runtime_security_config.policies.dir)
     #[arg(long, value_name = "DIR")]
     policies_dir: Option<PathBuf>,
@@ -70,8 +54,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn load(&self) -> Result<Loaded> {
-        let mut sources = sources(&self.config);
+    fn load(&self, global: &Global, runtime: &[(&'static str, String)]) -> Result<Loaded> {
+        let mut sources = global.sources(Program::SystemProbe);
+        sources.runtime = runtime.to_vec();
         if let Some(dir) = &self.policies_dir {
             // Relative to where the command was given, unlike in a file.
             let dir = std::path::absolute(dir)?;
@@ -87,74 +72,51 @@ impl Run {
     }
 }
 
-/// Where the configuration is: these files, or the usual ones.
-fn sources(files: &[PathBuf]) -> Sources {
-    let mut files = files.iter();
-    let mut sources = Sources::standard(Program::SystemProbe, files.next().map(PathBuf::as_path));
-    sources.files.extend(files.map(|f| (f.clone(), true)));
-    sources
+/// What `runtime` commands get from this program.
+struct Probe;
+
+impl Own for Probe {
+    fn program(&self) -> Program {
+        Program::SystemProbe
+    }
+
+    fn doctor(&self, config: &Config, json: bool, all: bool) -> Option<Result<ExitCode>> {
+        Some(crate::doctor::run(config, json, all))
+    }
+
+    /// It opens no connection to another machine, not even when a person asks.
+    fn download(&self, _: &Config, _: &download::Args) -> Result<ExitCode> {
+        bail!("system-probe opens no connections; use `security-agent runtime policy download`")
+    }
 }
 
 /// Runs the command, and prints what went wrong: one line, the chain of causes.
 pub(crate) fn run() -> ExitCode {
-    match dispatch() {
-        Ok(code) => code,
-        Err(e) => {
-            eprintln!(
-                "Error: {}",
-                atalaya_api::sanitize(&atalaya_api::chain(e.as_ref()))
-            );
-            ExitCode::FAILURE
-        }
-    }
+    end(dispatch(&Cli::parse_from(arguments())))
 }
 
-fn dispatch() -> Result<ExitCode> {
-    match Cli::parse().command {
+fn dispatch(cli: &Cli) -> Result<ExitCode> {
+    let global = &cli.global;
+    match &cli.command {
         Command::Version => {
-            use std::io::Write;
-            let _ = writeln!(
-                std::io::stdout(),
-                "system-probe {}",
-                env!("CARGO_PKG_VERSION")
-            );
+            out(&format!("system-probe {}\n", env!("CARGO_PKG_VERSION")));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Runtime(Runtime::Network(Network::Doctor { config, json, all })) => {
-            let loaded = sources(&config).load()?;
-            for problem in &loaded.problems {
-                if problem.severity >= Severity::Warning {
-                    eprintln!("{}", atalaya_api::sanitize(&problem.to_string()));
-                }
-            }
-            crate::doctor::run(&loaded.config, json, all)
+        Command::Status(args) => {
+            status::run(&global.config(Program::SystemProbe)?, args, global.color())
         }
+        Command::Config(command) => command.run(global, Program::SystemProbe),
+        Command::Completion(args) => reference::completion(args, Cli::command()),
+        Command::Reference(args) => reference::reference(args, Cli::command()),
+        Command::Runtime(command) => command.run(global, &Probe),
         Command::Run(run) => {
-            let loaded = run.load()?;
-            init_logging(&loaded.config);
-            log_problems(&loaded.problems);
-            let again = || run.load().map(|loaded| loaded.config);
-            crate::run::run(&loaded.config, run.output.as_deref(), again)?;
+            let loaded = run.load(global, &[])?;
+            let log = logging::init(loaded.config.log_level);
+            logging::problems(&loaded.problems);
+            let (again, global) = (run.clone(), global.clone());
+            let read = Box::new(move |runtime: &[_]| again.load(&global, runtime));
+            crate::run::run(loaded, run.output.as_deref(), log, read)?;
             Ok(ExitCode::SUCCESS)
-        }
-    }
-}
-
-fn init_logging(config: &Config) {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_env_filter(config.log_level.as_str())
-        .init();
-}
-
-fn log_problems(problems: &[Problem]) {
-    for problem in problems {
-        match problem.severity {
-            Severity::Note => tracing::info!("{problem}"),
-            Severity::Warning => tracing::warn!("{problem}"),
-            Severity::Error => tracing::error!("{problem}"),
         }
     }
 }

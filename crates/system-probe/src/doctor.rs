@@ -33,8 +33,8 @@ pub(crate) fn options(config: &Config) -> Options {
     }
 }
 
-/// What is asked for, and where the answer goes.
-type Request = (Options, Sender<Report>);
+/// What the thread is to do.
+type Request = Box<dyn FnOnce() + Send>;
 
 /// The doctor of a running system-probe: a thread that keeps the capabilities which the others drop.
 #[derive(Debug)]
@@ -53,9 +53,8 @@ impl Doctor {
                 if let Err(error) = preflight::drop_for_doctor() {
                     tracing::warn!("the network doctor keeps what it does not need: {error:#}");
                 }
-                for (options, answer) in received {
-                    // Who asked may have gone.
-                    let _ = answer.send(doctor::examine(&options));
+                for work in received {
+                    work();
                 }
             })?;
         Ok(Self {
@@ -82,9 +81,23 @@ impl ClassifierDoctor for Doctor {
             packets: seen.packets,
             ..options
         };
+        self.privileged(move || doctor::examine(&options))
+    }
+}
+
+impl Doctor {
+    /// Lets the thread do something that takes its capabilities, and waits for it, but not for ever.
+    pub(crate) fn privileged<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (answer, answered) = channel();
         let gone = || "the network doctor has ended unexpectedly; system-probe's log tells more";
-        self.requests.send((options, answer)).map_err(|_| gone())?;
+        let request: Request = Box::new(move || {
+            // Who asked may have gone.
+            let _ = answer.send(work());
+        });
+        self.requests.send(request).map_err(|_| gone())?;
         answered
             .recv_timeout(PATIENCE)
             .map_err(|error| match error {

@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod costs;
 mod doctor;
+mod flare;
 mod network;
 mod preflight;
 mod run;
+mod settings;
 mod signals;
 mod source;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -54,6 +54,12 @@ impl Network {
         Ok(network)
     }
 
+    /// How often somebody has taken a classifier away from an interface; it was attached again.
+    pub(crate) fn taken_away(&self) -> u64 {
+        let status = self.manager.status();
+        status.map_or(0, |status| status.taken_away)
+    }
+
     /// Takes over what a reload has changed. The next [`Network::attach`] acts on it.
     pub(crate) fn configure(&self, config: &Config) {
         let switches = &self.switches;

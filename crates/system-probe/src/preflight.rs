@@ -53,6 +53,20 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
+/// Says what a container was started without.
+pub(crate) fn container() {
+    let host = atalaya_host::paths::host();
+    for problem in &host.problems {
+        tracing::warn!("{problem}");
+    }
+    if atalaya_host::paths::in_own_pid_namespace() {
+        tracing::warn!(
+            "running in a pid namespace of its own: processes of the host are not found by their numbers, and self-tests fail; start the \
+             container with the host's (docker: --pid host, Kubernetes: hostPID: true)"
+        );
+    }
+}
+
 /// Drops what will not be needed, also for children (the self-test's commands). To be called while there is one thread
 /// only: capabilities belong to threads, and new threads inherit them. Returns what is kept.
 pub(crate) fn drop_capabilities(config: &Config) -> Result<CapabilitySet> {
@@ -87,6 +101,12 @@ pub(crate) fn drop_for_doctor() -> Result<CapabilitySet> {
     let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
     let wanted = NETWORK | CapabilitySet::SYS_PTRACE | CapabilitySet::SYSLOG;
     drop_to(sets.permitted & wanted)
+}
+
+/// The same for the thread that has the kernel count what programs cost.
+pub(crate) fn drop_for_costs() -> Result<CapabilitySet> {
+    let sets = rustix::thread::capabilities(None).context("cannot read the own capabilities")?;
+    drop_to(sets.permitted & CapabilitySet::SYS_ADMIN)
 }
 
 fn drop_to(kept: CapabilitySet) -> Result<CapabilitySet> {

@@ -1,44 +1,65 @@
 //! `run`: joins sensor, engine, spool and server, in the order that leaves nothing behind when one of them refuses.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use atalaya_api::{Account, RunLock, Server, ServerOptions};
-use atalaya_config::Config;
-use atalaya_engine::{Engine, EngineOptions, HostnameOptions, Output, SelfTestOptions};
+use atalaya_cli::logging::LogControl;
+use atalaya_config::{Config, Loaded};
+use atalaya_engine::{
+    Engine, EngineOptions, FileWatcher, HostnameOptions, LiveOptions, Output, ProtectionOptions,
+    SelfTestOptions,
+};
+use atalaya_host::Notifier;
 use atalaya_model::capture::{Ownerless, PacketOptions};
 use atalaya_model::json::Scrubber;
 use atalaya_policy::HostFacts;
 use atalaya_resolvers::{HashAlgorithm, HashOptions, TreeOptions};
+use atalaya_sandbox::Outcome;
+use atalaya_sandbox::seccomp::{self, Profile};
 use atalaya_spool::{Limits, Spool};
 
+use crate::costs::Costs;
 use crate::doctor::Doctor;
+use crate::flare::Flare;
 use crate::network::Network;
 use crate::preflight;
+use crate::settings::{Read, Settings};
 use crate::signals::{Asked, Signals};
 use crate::source::SensorSource;
+use crate::watchdog;
 
 /// Runs until it is asked to stop.
-/// `again` loads the configuration once more, for what a reload may change.
+/// `read` loads the configuration once more, for what a reload may change.
 pub(crate) fn run(
-    config: &Config,
+    loaded: Loaded,
     output: Option<&Path>,
-    again: impl Fn() -> Result<Config>,
+    log: LogControl,
+    read: Read,
 ) -> Result<()> {
+    let config = &loaded.config.clone();
     if !config.enabled {
         tracing::info!("runtime security is off (runtime_security_config.enabled): nothing to do");
         return Ok(());
     }
+    // Before privileges are given up: the socket is the service manager's.
+    let notifier = Notifier::from_environment();
     preflight::check()?;
+    preflight::container();
     let lock = RunLock::acquire(&config.run_path)?;
+    restrict(config)?;
+    // Asks for a capability that is dropped below.
+    let protection = protection(config, &loaded.files);
     // It keeps capabilities that the others have no use for.
     let network = Network::start(config).map_err(|error| format!("{error:#}"));
     if let Err(error) = &network {
         tracing::warn!("no events of packets: {error}");
     }
     let doctor = Arc::new(Doctor::start(config).context("cannot start the network doctor")?);
+    let costs = Costs::start().context("cannot start the thread that measures costs")?;
     // Before any other thread is made, because capabilities belong to threads.
     let kept = preflight::drop_capabilities(config)?;
     tracing::debug!("capabilities kept: {kept:?}");
@@ -51,14 +72,36 @@ pub(crate) fn run(
     let spool = open_spool(config)?;
     let private = [&config.private_ip_ranges, &config.extra_private_ip_ranges];
     atalaya_model::set_private_networks(private.map(|networks| networks.get()).concat());
-    let sensor = SensorSource::open(config, network.clone()).context("cannot start the sensor")?;
+    let filters = Arc::new(AtomicBool::new(kernel_filters(config)));
+    let sensor = SensorSource::open(config, network.clone(), costs, Arc::clone(&filters))
+        .context("cannot start the sensor")?;
     let mut options = engine_options(config, spool.clone(), output);
+    options.protection = protection;
     options.doctor = Some(Arc::<Doctor>::clone(&doctor));
+    options.flare = Some(Arc::new(Flare::new(
+        config,
+        &loaded.files,
+        Arc::clone(&doctor),
+    )));
     let engine = Engine::start(options, Box::new(sensor)).context("cannot start the engine")?;
     let control = engine.control();
+    let apply = {
+        let (doctor, network, control) = (Arc::clone(&doctor), network.clone(), control.clone());
+        Box::new(move |config: &Config| {
+            doctor.configure(config);
+            if let Ok(network) = &network {
+                network.configure(config);
+            }
+            filters.store(kernel_filters(config), Ordering::Release);
+            control.configure(live_options(config));
+            control.reload().map_err(|error| error.to_string())
+        })
+    };
+    let settings = Settings::new(loaded, log, read, apply);
     let server_options = ServerOptions {
         socket: config.socket.clone(),
         agent: Account::of_agent(&config.agent_user),
+        settings: Some(Arc::<Settings>::clone(&settings)),
     };
     let server = Server::start(
         server_options,
@@ -67,29 +110,18 @@ pub(crate) fn run(
         spool.clone(),
     )
     .context("cannot serve the security-agent")?;
+    control.protect_agents(server.consumers());
     // Others wait for exactly these words.
     tracing::info!("system-probe is ready");
+    notifier.ready("events are seen");
+    let notifier = Arc::new(notifier);
+    watchdog::start(&notifier, control.clone())?;
     while let Asked::Reload = signals.next() {
-        match again() {
-            Ok(config) => {
-                doctor.configure(&config);
-                if let Ok(network) = &network {
-                    network.configure(&config);
-                }
-            }
-            Err(error) => tracing::error!(
-                "cannot read the configuration again: {error:#}; the former one stays"
-            ),
-        }
-        match control.reload() {
-            Ok((loaded, failed)) => {
-                tracing::info!(
-                    "policies were read again: {loaded} rules loaded, {failed} rejected"
-                );
-            }
-            Err(e) => tracing::error!("cannot read the policies again: {e}; the former rules stay"),
-        }
+        notifier.reloading();
+        settings.hangup();
+        notifier.ready("events are seen");
     }
+    notifier.stopping();
     tracing::info!("stopping");
     signals.end_at_next();
     // The engine first: what it has still seen goes to the spool, and from there to whoever is connected.
@@ -97,6 +129,45 @@ pub(crate) fn run(
     server.stop();
     spool.close();
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// What of the agent itself is looked after: the binary and the files of the configuration, beside the policies.
+fn protection(config: &Config, files: &[PathBuf]) -> ProtectionOptions {
+    if !config.self_protection_enabled {
+        return ProtectionOptions::default();
+    }
+    let mut all: Vec<PathBuf> = std::env::current_exe().into_iter().collect();
+    all.extend(
+        files
+            .iter()
+            .filter_map(|file| std::path::absolute(file).ok()),
+    );
+    let mut watched = all.clone();
+    watched.push(config.policies_dir.clone());
+    let watcher = FileWatcher::open(&watched)
+        .inspect_err(|error| tracing::info!(%error, "changes of the agent's files are seen without who made them"));
+    ProtectionOptions {
+        enabled: true,
+        period: config.self_protection_period.get(),
+        files: all,
+        watcher: watcher.ok(),
+        mark: Some(config.run_path.join("system-probe.running")),
+    }
+}
+
+/// Gives up system calls, while there is one thread. Landlock is not for this program: the kernel then hides `/proc/PID` of all that are
+/// not restricted in the same way.
+fn restrict(config: &Config) -> Result<()> {
+    atalaya_sandbox::hide_memory().context("cannot hide the own memory")?;
+    if !config.sandbox_enabled {
+        tracing::warn!("seccomp is off (sandbox.enabled)");
+        return Ok(());
+    }
+    match seccomp::restrict(Profile::Probe)? {
+        whole @ Outcome::Enforced(_) => tracing::info!("seccomp: {whole}"),
+        other => tracing::warn!("seccomp: {other}"),
+    }
     Ok(())
 }
 
@@ -177,6 +248,22 @@ fn packet_options(config: &Config) -> PacketOptions {
     }
 }
 
+/// Whether the kernel rejects what no rule can match.
+fn kernel_filters(config: &Config) -> bool {
+    config.enable_kernel_filters && config.enable_approvers
+}
+
+/// What of the engine's options follows a reload.
+fn live_options(config: &Config) -> LiveOptions {
+    LiveOptions {
+        policies_dir: config.policies_dir.clone(),
+        agent_version: config.policies_agent_version.get().clone(),
+        capture_all_errors: config.capture_all_errors,
+        packets: packet_options(config),
+        rule_limit: rule_limit(config),
+    }
+}
+
 fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> EngineOptions {
     let uname = rustix::system::uname();
     let hostname = match config.hostname.as_str() {
@@ -191,7 +278,7 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
         ..HostFacts::default()
     };
     host.set_kernel_release(&uname.release().to_string_lossy());
-    if let Ok(text) = std::fs::read_to_string("/etc/os-release") {
+    if let Ok(text) = atalaya_host::paths::os_release() {
         host.set_os_release(&text);
     }
     let scrubber = Scrubber::new(
@@ -224,6 +311,7 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
             ..SelfTestOptions::default()
         },
         packets: packet_options(config),
+        count_program_times: config.bpf_stats_enabled,
         flow_period: config.flow_monitor_period.get(),
         hostnames: HostnameOptions {
             enabled: config.dns_resolution_enabled,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atalaya_config::{Config, HookTier};
 use atalaya_engine::{
-    ApplyReport, ClassifiersSeen, EventSource, Interest, MissingHook, PacketEnforcer, Ring, Sink,
-    SourceError, SourceReport,
+    ApplyReport, ClassifiersSeen, Damage, EventSource, FilterTable, Integrity, Interest,
+    MissingHook, PacketEnforcer, ProgramTime, Ring, Sink, SourceError, SourceReport,
 };
 use atalaya_model::capture::{
     Approvers, Capture, CaptureKind, Loss, PacketOrders, PacketSubject, Task,
@@ -14,6 +16,7 @@ use atalaya_model::capture::{
 use atalaya_resolvers::TaskSource;
 use atalaya_sensor::{Options, PacketActions, Sensor, Tier};
 
+use crate::costs::Costs;
 use crate::network::Network;
 
 /// Kinds from this number on go through the bulk ring; those below, the life cycle, through the vital one.
@@ -23,9 +26,13 @@ const BULK: u16 = 16;
 pub(crate) struct SensorSource {
     sensor: Sensor,
     /// Let the kernel reject what no rule can match.
-    filters: bool,
+    filters: Arc<AtomicBool>,
     /// What attaches classifiers; why nothing does, where it could not be started.
     network: Result<Network, String>,
+    /// What has the kernel count the programs' time.
+    costs: Costs,
+    /// How often classifiers had been taken away when that was last asked for.
+    taken_away: u64,
 }
 
 impl SensorSource {
@@ -33,6 +40,8 @@ impl SensorSource {
     pub(crate) fn open(
         config: &Config,
         network: Result<Network, String>,
+        costs: Costs,
+        filters: Arc<AtomicBool>,
     ) -> Result<Self, atalaya_sensor::Error> {
         let mut options = Options::default();
         if config.event_stream_buffer_size > 0 {
@@ -49,8 +58,10 @@ impl SensorSource {
         };
         Ok(Self {
             sensor: Sensor::open(&options)?,
-            filters: config.enable_kernel_filters && config.enable_approvers,
+            filters,
             network,
+            costs,
+            taken_away: 0,
         })
     }
 }
@@ -93,7 +104,7 @@ impl PacketEnforcer for Enforcer {
 impl EventSource for SensorSource {
     fn apply(&mut self, interest: &Interest) -> Result<ApplyReport, SourceError> {
         let mut approvers = interest.approvers.clone();
-        if !self.filters {
+        if !self.filters.load(Ordering::Acquire) {
             for accepted in approvers.values_mut() {
                 *accepted = Approvers {
                     all: true,
@@ -171,6 +182,27 @@ impl EventSource for SensorSource {
         Some(Box::new(Tasks::default()))
     }
 
+    fn integrity(&mut self) -> Integrity {
+        let damages = self.sensor.verify().into_iter().map(|damage| Damage {
+            what: damage.what,
+            left: damage.left,
+        });
+        let mut damages: Vec<Damage> = damages.collect();
+        if let Ok(network) = &self.network {
+            let taken = network.taken_away();
+            let new = taken.saturating_sub(self.taken_away);
+            self.taken_away = taken;
+            damages.extend((new > 0).then(|| Damage {
+                what: format!("classifiers were taken away from network interfaces {new} times"),
+                left: None,
+            }));
+        }
+        Integrity {
+            maps: self.sensor.own_maps(),
+            damages,
+        }
+    }
+
     fn classifiers_seen(&self) -> ClassifiersSeen {
         let number = |program: OwnedFd| atalaya_network::bpf::info(program.as_fd()).ok();
         let programs = self
@@ -189,6 +221,38 @@ impl EventSource for SensorSource {
                 .map(|one| ((one.netns, one.ifindex), one.egress + one.ingress))
                 .collect(),
         }
+    }
+
+    fn count_program_times(&self) -> Result<OwnedFd, SourceError> {
+        self.costs.count().map_err(SourceError)
+    }
+
+    fn program_times(&self) -> Vec<ProgramTime> {
+        let mut times = Vec::new();
+        self.sensor.each_program(|name, kinds, program| {
+            if let Ok(info) = atalaya_network::bpf::info(program) {
+                times.push(ProgramTime {
+                    name: name.to_owned(),
+                    kinds: kinds.to_vec(),
+                    runs: info.runs,
+                    run_time_ns: info.run_time,
+                });
+            }
+        });
+        times
+    }
+
+    fn filter_tables(&self) -> Result<BTreeMap<String, FilterTable>, SourceError> {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let tables = self.sensor.filter_tables().map_err(refused)?;
+        let table = |(name, entries, expected): (&str, usize, usize)| {
+            let table = FilterTable {
+                entries: count(entries),
+                expected: count(expected),
+            };
+            (name.to_owned(), table)
+        };
+        Ok(tables.into_iter().map(table).collect())
     }
 
     fn report(&self) -> SourceReport {
@@ -228,7 +292,10 @@ impl EventSource for SensorSource {
             );
             details.insert("packets".into(), text);
         }
+        let of = |values: Option<[u64; 2]>, index: usize| values.map(|values| values[index]);
         let ring = |index: usize, name: &str| Ring {
+            waiting: of(report.waiting, index),
+            high_water: of(report.high_water, index),
             name: name.to_owned(),
             bytes: report.ring_bytes[index].into(),
             received: report.received[index],
@@ -249,7 +316,7 @@ impl EventSource for SensorSource {
                 "the programs for kernels before 5.17 are used: {reason}"
             ));
         }
-        if !self.filters {
+        if !self.filters.load(Ordering::Acquire) {
             warnings.push("kernel filters are off by configuration: every event of a wanted type is evaluated".into());
         }
         SourceReport {

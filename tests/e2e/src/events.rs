@@ -51,6 +51,12 @@ impl EventLog {
                 }
                 event => event,
             };
+            // Filters and `runtime why` read it again.
+            if event.pointer("/evt/name").is_some()
+                && let Err(error) = atalaya_model::ValueEvent::from_document(&event)
+            {
+                panic!("an event cannot be read again: {error}\n{event:#}");
+            }
             if let Err(error) = validate(&event) {
                 panic!("an event breaks the schema: {}\n{event:#}", error.0);
             }

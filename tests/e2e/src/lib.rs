@@ -22,6 +22,7 @@ mod helper;
 mod matrix;
 mod paths;
 mod probe;
+mod receiver;
 mod schema;
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use helper::{Helper, run_as, sys};
 pub use matrix::tell_event;
 pub use paths::{bin_dir, copy_executable, policies_dir, program};
 pub use probe::{Probe, Setup};
+pub use receiver::{Part, Receiver, Reply, Request};
 pub use schema::{SchemaError, validate, validator_available};
 
 /// Multiplies a time by what this machine needs.
@@ -46,6 +48,15 @@ pub fn slow(time: Duration) -> Duration {
 /// How long an event may take from the system call to the output.
 pub fn event_time() -> Duration {
     slow(Duration::from_secs(8))
+}
+
+/// Whether the kernel is of a release before this one.
+pub fn kernel_before(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|number| number.trim().parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (major, minor)
 }
 
 /// Says that the running test cannot test here. The line goes past libtest's capture, so that the summary of

@@ -17,6 +17,7 @@ pub struct Setup {
     rules: String,
     policies: Vec<(String, String)>,
     config: String,
+    agent: String,
     /// Environment variables for system-probe.
     pub env: Vec<(String, String)>,
     /// The network namespaces that the probe may attach classifiers in.
@@ -53,6 +54,7 @@ impl Setup {
             rules: String::new(),
             policies: Vec::new(),
             config: String::new(),
+            agent: "  expvar_port: 0\n".to_owned(),
             env: Vec::new(),
             watched: Vec::new(),
             self_test: false,
@@ -90,6 +92,12 @@ impl Setup {
     /// Adds lines below `runtime_security_config:`, indented by two.
     pub fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
+        self
+    }
+
+    /// Replaces the lines below `security_agent:` that say where it listens; nowhere, where this is not called.
+    pub fn agent_config(mut self, lines: &str) -> Self {
+        self.agent = lines.to_owned();
         self
     }
 
@@ -134,11 +142,11 @@ impl Setup {
             "log_level: info\n\
              hostname: e2e-host\n\
              run_path: {d}/run\n\
-             security_agent:\n  user: nobody\n  events_file: {d}/log/agent.jsonl\n\
+             security_agent:\n  user: nobody\n  events_file: {d}/log/agent.jsonl\n{}\
              runtime_security_config:\n  enabled: true\n  socket: {d}/run/runtime-security.sock\n  \
              policies:\n    dir: {d}/policies\n  self_test:\n    enabled: {}\n  \
              spool:\n    dir: {d}/spool\n{config}",
-            self.self_test
+            self.agent, self.self_test
         );
         std::fs::write(dir.join("atalaya.yaml"), text).expect("the configuration");
         let mut own = String::from("version: 1.0.0\nrules:\n");

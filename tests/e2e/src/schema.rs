@@ -11,9 +11,11 @@ use serde_json::Value;
 pub struct SchemaError(pub String);
 
 /// Rule ids of the agent's own events, which have a shape of their own.
-const CUSTOM: [&str; 7] = [
+const CUSTOM: [&str; 9] = [
     "heartbeat",
     "self_test",
+    "network_doctor",
+    "self_protection",
     "lost_events",
     "ruleset_loaded",
     "broken_process_lineage",

@@ -13,14 +13,17 @@ use crate::util::{cargo, command, key, on_path, output, run, say};
 /// host's release and has the libraries they link.
 const PACKAGES: &str = "libelf1,zlib1g,libzstd1,kmod,procps,iproute2,util-linux,mount,bash";
 
-/// Modules beyond the ones a boot needs: those that tests load.
-const MODULES: [&str; 6] = [
+/// The modules that a boot needs, and those that the tests of packets do; nothing in the guest loads one by itself.
+const MODULES: [&str; 9] = [
     "virtio_pci",
     "virtio_blk",
     "virtio_console",
     "virtio_rng",
     "ext4",
     "overlay",
+    "veth",
+    "sch_ingress",
+    "cls_bpf",
 ];
 
 const INIT: &str = include_str!("init.sh");

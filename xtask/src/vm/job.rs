@@ -97,11 +97,15 @@ impl fmt::Display for Suite {
 
 /// Modules of the end-to-end suite about policies, rules, delivery and commands: what happens after the kernel's part, and
 /// so the same in every tier. They run on this kernel and on one machine.
-const ENGINE: [&str; 11] = [
+const ENGINE: [&str; 15] = [
     "actions::",
     "cli::",
+    "config::",
     "delivery::",
+    "flare::",
     "limits::",
+    "live::",
+    "metrics::",
     "policy::",
     "reference::",
     "reload::",
@@ -124,9 +128,6 @@ if [ ${PIPESTATUS[0]} -ne 0 ]; then
     fi
 fi
 "#;
-
-/// Modules whose machines would need further modules of the kernel (qdiscs, veth): they run on this kernel.
-const NETWORK: [&str; 3] = ["classifiers::", "packet_filters::", "packets::"];
 
 /// One virtual machine to run.
 #[derive(Debug, Clone)]
@@ -231,9 +232,6 @@ impl Job {
                 }
                 Suite::Whole | Suite::Command(_) => {}
             }
-            if !matches!(self.suite, Suite::Some(_)) {
-                arguments.extend(NETWORK.iter().map(|module| format!("--skip={module}")));
-            }
             let arguments: String = arguments
                 .iter()
                 .map(|argument| format!(" '{}'", argument.replace('\'', r"'\''")))
@@ -253,7 +251,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fixture, Job, Suite, Tier};
+    use super::{ENGINE, Fixture, Job, Suite, Tier};
 
     #[test]
     fn machines_are_named_after_kernel_tier_and_fixture() {
@@ -268,9 +266,14 @@ mod tests {
         let job = Job::new("6.12", Tier::Auto, Suite::Whole);
         let plain = job.script();
         assert!(
-            plain.contains("/work/suites/e2e --test-threads=1 '--skip=classifiers::'"),
+            plain.contains("/work/suites/e2e --test-threads=1 2>&1 | tee"),
             "{plain}"
         );
+        assert!(!plain.contains("--skip"), "{plain}");
+        let events = Job::new("6.12", Tier::Auto, Suite::Events).script();
+        for module in ENGINE {
+            assert!(events.contains(&format!("'--skip={module}'")), "{events}");
+        }
         assert!(
             !plain.contains("fixtures") && !plain.contains("E2E_TIER"),
             "{plain}"

@@ -90,7 +90,7 @@ pub(super) fn pids(process: &Process) -> Vec<u32> {
         }
     }
     if OWN_NAMESPACE.is_some_and(|own| own == u64::from(namespace)) {
-        pids.push(std::process::id());
+        pids.push(atalaya_host::paths::own_pid());
     }
     pids
 }

@@ -59,6 +59,8 @@ pub struct BpfEvent {
     /// The kind of the map.
     #[field(name = "map.type", constants = "BPF map types")]
     pub map_type: u32,
+    /// The number of the map, by which the kernel tells it from others of that name; 0 when there is none.
+    pub map_id: u32,
     /// The name of the program.
     #[field(name = "prog.name", validator = MaxLength(15))]
     pub program_name: String,
@@ -217,7 +219,7 @@ const HELPER_WORDS: usize = 4;
 
 event_body! {
     struct BpfBody as "bpf_body" {
-        cmd: u32, has: u32, map_type: u32, prog_type: u32, attach_type: u32, reserved: u32,
+        cmd: u32, has: u32, map_type: u32, prog_type: u32, attach_type: u32, map_id: u32,
         tag: [u8; 8], map_name: [u8; 16], prog_name: [u8; 16], helpers: [u64; HELPER_WORDS],
     }
 }
@@ -256,6 +258,7 @@ impl EventBody for BpfEvent {
             command: body.cmd,
             map_name: c_string(&body.map_name),
             map_type: body.map_type,
+            map_id: body.map_id,
             program_name: c_string(&body.prog_name),
             program_type: body.prog_type,
             attach_type: body.attach_type,

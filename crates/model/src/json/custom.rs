@@ -29,6 +29,49 @@ pub enum CustomEvent {
     BrokenLineage(BrokenLineage),
     /// The network doctor found something else than before.
     NetworkDoctor(NetworkDoctor),
+    /// Somebody has done something to the agent itself.
+    SelfProtection(SelfProtection),
+}
+
+/// Somebody has done something to the agent itself: to its processes, its files, or to what it has in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SelfProtection {
+    /// `ptrace`, `signal`, `maps_opened`, `sensor_tampered`, `file_changed` or `unclean_end`.
+    pub kind: String,
+    /// `system-probe` or `security-agent`.
+    pub target: String,
+    /// In one sentence.
+    pub summary: String,
+    /// One line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// Whether all of it was put right; none where there is nothing to put right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<bool>,
+    /// Who did it, or who may have: all that did what it takes, the last one last. Empty where it is not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<ProtectionActor>,
+}
+
+/// A process that has done something to the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ProtectionActor {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's.
+    pub ppid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its executable; empty where all that is known is the id.
+    pub path: String,
+    /// Its container, or empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container_id: String,
+    /// Its ancestors, the parent first: executable and id.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<String>,
 }
 
 /// The network doctor found something else than before.
@@ -267,6 +310,7 @@ impl CustomEvent {
             Self::RulesetLoaded(_) => "ruleset_loaded",
             Self::BrokenLineage(_) => "broken_process_lineage",
             Self::NetworkDoctor(_) => "network_doctor",
+            Self::SelfProtection(_) => "self_protection",
         }
     }
 
@@ -280,6 +324,7 @@ impl CustomEvent {
             Self::RulesetLoaded(_) => "New ruleset loaded",
             Self::BrokenLineage(_) => "Broken process lineage detected",
             Self::NetworkDoctor(_) => "Network doctor",
+            Self::SelfProtection(_) => "Self-protection",
         }
     }
 

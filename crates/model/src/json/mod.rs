@@ -19,8 +19,8 @@ use serde::{Serialize, Serializer};
 
 pub use custom::{
     BrokenLineage, BrokenProcess, CustomEvent, DoctoredInterface, Heartbeat, LostEvents, LostIn,
-    MacroState, NetworkDoctor, PolicyInfo, PolicyState, RuleState, RulesetLoaded, SERVICE,
-    SelfTest, TestResult, serialize_custom,
+    MacroState, NetworkDoctor, PolicyInfo, PolicyState, ProtectionActor, RuleState, RulesetLoaded,
+    SERVICE, SelfProtection, SelfTest, TestResult, serialize_custom,
 };
 pub(crate) use event::Details;
 pub use event::{EventVariables, MatchedPart, RuleContext, event_tags, serialize_event, to_value};

@@ -8,6 +8,7 @@ use atalaya_secl::model::{Schema, Type};
 use serde_json::{Map, Value, json};
 
 use crate::table::table;
+use crate::types::event_type;
 
 type Values = Map<String, Value>;
 
@@ -53,8 +54,13 @@ pub(super) fn read(document: &Value) -> Option<(String, Values)> {
     put(&mut values, &format!("{event}.flags"), flags);
     let mode = format!("{event}.file.destination.mode");
     put(&mut values, &mode, call["mode"].clone());
+    sections(&mut values, event, document);
     put(&mut values, "exit.code", document["exit"]["code"].clone());
     put(&mut values, "exit.cause", document["exit"]["cause"].clone());
+    // A section may tell what this type of event has no field for.
+    if let Some(event_type) = event_type(event) {
+        values.retain(|name, _| super::field_of(event_type, name).is_ok());
+    }
     Some((event.to_owned(), values))
 }
 
@@ -161,6 +167,73 @@ fn ancestors(values: &mut Values, list: &Value) {
             each[index] = value;
         }
     }
+}
+
+/// What sections are called other than the fields that they tell of.
+const SECTIONS: &[(&str, &str)] = &[
+    ("load_module", "module"),
+    ("unload_module", "module"),
+    ("failed_dns", "dns"),
+];
+/// What a key of a section is called other than its part of the field's name.
+const KEYS: &[(&str, &str)] = &[
+    ("prog", "program"),
+    ("type", "map_type"),
+    ("type", "program_type"),
+];
+
+/// What the event has under the names of its fields (`connect.addr.ip` at `/connect/addr/ip`).
+fn sections(values: &mut Values, event: &str, document: &Value) {
+    let own = SECTIONS.iter().find(|(name, _)| *name == event);
+    let own = own.map_or(event, |(_, section)| section);
+    for (prefix, section) in [(event, own), ("network", "network"), ("packet", "packet")] {
+        let section = &document[section];
+        if section.is_object() {
+            by_name(values, &format!("{prefix}."), section);
+        }
+    }
+    for target in ["target", "tracee"] {
+        let process = &document[event][target];
+        if process.is_object() {
+            values.extend(process_values(&format!("{event}.{target}"), process));
+        }
+    }
+}
+
+/// The fields whose names begin so, from the section. What is not of a field's type is left out.
+fn by_name(values: &mut Values, prefix: &str, section: &Value) {
+    for entry in table().entries() {
+        let name = entry.spec.name.as_str();
+        let Some(rest) = name.strip_prefix(prefix) else {
+            continue;
+        };
+        let Some(value) = find(section, rest) else {
+            continue;
+        };
+        let value = match (value, entry.spec.ty, entry.spec.list) {
+            // Flags, as a list of their names.
+            (Value::Array(_), Type::Int, false) => names(value),
+            // Addresses, as numbers for people.
+            (Value::String(text), Type::Int, false) if text.starts_with("0x") => {
+                let digits = text.trim_start_matches("0x");
+                i64::from_str_radix(digits, 16).map_or(Value::Null, Value::from)
+            }
+            _ => value.clone(),
+        };
+        let info = table().field(name);
+        if info.is_some_and(|info| super::read::given(name, &value, &info).is_ok()) {
+            put(values, name, value);
+        }
+    }
+}
+
+/// The value at a path of names, each as it is or as sections call it.
+fn find<'a>(section: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(section, |at, name| {
+        let others = KEYS.iter().filter(|(field, _)| *field == name);
+        let mut keys = std::iter::once(name).chain(others.map(|(_, key)| *key));
+        keys.find_map(|key| at.get(key))
+    })
 }
 
 /// Gives the field the value, if there is the field and a value, and the field has none.

@@ -21,6 +21,14 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `BPF_ENABLE_STATS` of run times.
+pub(super) fn count_run_time() -> io::Result<OwnedFd> {
+    // SAFETY: takes a number, and gives a descriptor or an error.
+    let fd = answer(unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// `BPF_OBJ_GET_INFO_BY_FD` of a program, without its arrays.
 pub(super) fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info> {
     let mut info = libbpf_sys::bpf_prog_info::default();

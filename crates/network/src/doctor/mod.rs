@@ -27,3 +27,18 @@ pub use report::{Classifier, InterfaceReport, NamespaceReport, Report, Verdict};
 pub use symbols::Symbols;
 pub use text::text;
 pub use verdict::{Class, Finding};
+
+/// What a program of these translated instructions (eight bytes each, as the kernel gives them) can return, if it is run directly at this
+/// hook. Of what it refers to, maps and functions of the kernel, nothing is known: [`Reader`] asks the kernel for them.
+pub fn read_instructions(code: &[u8], hook: crate::tc::Hook) -> Finding {
+    let image = image::Image {
+        code: code
+            .as_chunks()
+            .0
+            .iter()
+            .map(image::Instruction::read)
+            .collect(),
+        ..image::Image::default()
+    };
+    verdict::judge(&interpret::interpret(&image), hook, None)
+}

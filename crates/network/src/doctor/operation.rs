@@ -42,49 +42,42 @@ impl Operation {
 
 /// What an operation gives, of 64 bits or of 32.
 pub(crate) fn concrete(operation: Operation, left: u64, right: u64, wide: bool) -> u64 {
-    if !wide {
-        return u64::from(concrete32(operation, left as u32, right as u32));
-    }
-    let (signed_left, signed_right) = (left.cast_signed(), right.cast_signed());
-    match operation {
-        Operation::Add => left.wrapping_add(right),
-        Operation::Sub => left.wrapping_sub(right),
-        Operation::Mul => left.wrapping_mul(right),
-        Operation::Div => left.checked_div(right).unwrap_or(0),
-        Operation::Mod => left.checked_rem(right).unwrap_or(left),
-        Operation::SignedDiv if right == 0 => 0,
-        Operation::SignedDiv => signed_left.wrapping_div(signed_right).cast_unsigned(),
-        Operation::SignedMod if right == 0 => left,
-        Operation::SignedMod => signed_left.wrapping_rem(signed_right).cast_unsigned(),
-        Operation::Or => left | right,
-        Operation::And => left & right,
-        Operation::Xor => left ^ right,
-        Operation::Lsh => left << (right & 63),
-        Operation::Rsh => left >> (right & 63),
-        Operation::Arsh => (signed_left >> (right & 63)).cast_unsigned(),
+    if wide {
+        concrete64(operation, left, right)
+    } else {
+        u64::from(concrete32(operation, left as u32, right as u32))
     }
 }
 
-fn concrete32(operation: Operation, left: u32, right: u32) -> u32 {
-    let (signed_left, signed_right) = (left.cast_signed(), right.cast_signed());
-    match operation {
-        Operation::Add => left.wrapping_add(right),
-        Operation::Sub => left.wrapping_sub(right),
-        Operation::Mul => left.wrapping_mul(right),
-        Operation::Div => left.checked_div(right).unwrap_or(0),
-        Operation::Mod => left.checked_rem(right).unwrap_or(left),
-        Operation::SignedDiv if right == 0 => 0,
-        Operation::SignedDiv => signed_left.wrapping_div(signed_right).cast_unsigned(),
-        Operation::SignedMod if right == 0 => left,
-        Operation::SignedMod => signed_left.wrapping_rem(signed_right).cast_unsigned(),
-        Operation::Or => left | right,
-        Operation::And => left & right,
-        Operation::Xor => left ^ right,
-        Operation::Lsh => left << (right & 31),
-        Operation::Rsh => left >> (right & 31),
-        Operation::Arsh => (signed_left >> (right & 31)).cast_unsigned(),
-    }
+/// The operations of one width, as the kernel has them: nothing traps.
+macro_rules! operations {
+    ($name:ident, $word:ty) => {
+        fn $name(operation: Operation, left: $word, right: $word) -> $word {
+            let (signed_left, signed_right) = (left.cast_signed(), right.cast_signed());
+            let bits = right & (<$word>::BITS as $word - 1);
+            match operation {
+                Operation::Add => left.wrapping_add(right),
+                Operation::Sub => left.wrapping_sub(right),
+                Operation::Mul => left.wrapping_mul(right),
+                Operation::Div => left.checked_div(right).unwrap_or(0),
+                Operation::Mod => left.checked_rem(right).unwrap_or(left),
+                Operation::SignedDiv if right == 0 => 0,
+                Operation::SignedDiv => signed_left.wrapping_div(signed_right).cast_unsigned(),
+                Operation::SignedMod if right == 0 => left,
+                Operation::SignedMod => signed_left.wrapping_rem(signed_right).cast_unsigned(),
+                Operation::Or => left | right,
+                Operation::And => left & right,
+                Operation::Xor => left ^ right,
+                Operation::Lsh => left << bits,
+                Operation::Rsh => left >> bits,
+                Operation::Arsh => (signed_left >> bits).cast_unsigned(),
+            }
+        }
+    };
 }
+
+operations!(concrete64, u64);
+operations!(concrete32, u32);
 
 /// A condition of a jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

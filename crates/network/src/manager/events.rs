@@ -10,6 +10,7 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::libc;
 
 use crate::Error;
+use crate::interface::{IFLA_ADDRESS, IFLA_IFNAME};
 use crate::netlink::Attributes;
 
 const RTM_NEWLINK: u16 = 16;
@@ -20,8 +21,6 @@ const RTM_DELNSID: u16 = 89;
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_TC: u32 = 4;
 const RTNLGRP_NSID: u32 = 28;
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
 const NETNSA_NSID: u16 = 1;
 const IFINFOMSG: usize = 16;
 /// One message of news fits easily; the kernel cuts off what does not, and tells.

@@ -33,7 +33,7 @@ impl Opened {
             .pids
             .iter()
             .find_map(|pid| {
-                let root = format!("/proc/{pid}/root");
+                let root = atalaya_host::paths::process(*pid, "root");
                 rustix::fs::openat(CWD, root, refers, Mode::empty()).ok()
             })
             .ok_or(HashState::FileNotFound)?;

@@ -97,7 +97,7 @@ impl ProcessTree {
         if !self.budget.take(header.time_ns) {
             return None;
         }
-        let file = std::fs::read(format!("/proc/{}/cgroup", header.pid)).ok()?;
+        let file = std::fs::read(atalaya_host::paths::process(header.pid, "cgroup")).ok()?;
         // It may have moved on: the number must be the record's.
         if self.cgroup_fs.id_of(&crate::cgroup::unified_path(&file)) != header.cgroup_id {
             return None;

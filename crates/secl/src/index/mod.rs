@@ -108,7 +108,10 @@ impl RuleIndex {
         loop {
             let rule = scratch.next_candidate(from)?;
             scratch.effort.candidates += 1;
-            if self.matches(self.rules.get(rule)?, event, context, scratch) {
+            let began = scratch.now();
+            let matches = self.matches(self.rules.get(rule)?, event, context, scratch);
+            scratch.took(rule, began);
+            if matches {
                 return Some(rule);
             }
             from = rule + 1;

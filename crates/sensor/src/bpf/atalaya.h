@@ -198,7 +198,7 @@ struct mprotect_body {
 enum bpf_has { BPF_HAS_MAP = 1 << 0, BPF_HAS_PROG = 1 << 1 };
 struct bpf_body {
 	__u32 cmd, has;
-	__u32 map_type, prog_type, attach_type, reserved;
+	__u32 map_type, prog_type, attach_type, map_id;
 	__u8 tag[8];
 	char map_name[16], prog_name[16];
 	__u64 helpers[BPF_HELPERS / 64];
@@ -362,7 +362,7 @@ struct name_value { __u32 flags; __u32 open_flags; };
 struct path_key { __u64 hash; __u32 kind; __u32 len; };
 struct path_value { __u32 any_flags; __u32 open_flags; };
 
-#define BLOOM_WORDS 16
+#define BLOOM_WORDS 32 /* a name that collides costs a look-up in a hash table: one in ten with two hundred names */
 struct filter {
 	__u32 enabled;
 	__u32 all;

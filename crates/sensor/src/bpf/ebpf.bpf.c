@@ -70,6 +70,7 @@ static __always_inline void map_seen(struct bpf_seen *seen, struct bpf_map *map)
 {
 	seen->body.has |= BPF_HAS_MAP;
 	seen->body.map_type = LOAD(struct bpf_map, map, map_type);
+	seen->body.map_id = LOAD(struct bpf_map, map, id);
 	bpf_probe_read_kernel(seen->body.map_name, sizeof(seen->body.map_name), ADDR(struct bpf_map, map, name));
 }
 

@@ -101,8 +101,17 @@ SUBPROGRAM_ON_MEMORY int exit_of_open(const struct call *call)
 	return 0;
 }
 
-/* The mount of the caller's namespace through which `dentry` is seen: the first whose root is above it. */
-struct mount_search { struct dentry *dentry; struct mount *mnt; struct mnt_namespace *ns; struct mount *found; struct list_head *list; u32 skip; };
+/*
+ * The mount of the caller's namespace through which `dentry` is seen: that of its root directory, where the file system is the same, else the
+ * first whose root is above it. The first of all is not good enough: a container that has the host's root mounted has its own a second time.
+ */
+struct mount_search {
+	struct dentry *dentry;
+	struct mount *mnt, *found, *passed;
+	struct mnt_namespace *ns;
+	struct list_head *list;
+	u32 skip;
+};
 
 struct ancestor_search { struct dentry *dentry, *root; bool found; };
 STEP long ancestor_step(u32 i, void *ctx)
@@ -142,19 +151,22 @@ static __always_inline struct mount *first_mount(struct super_block *sb, struct 
 	return first == list ? 0 : (void *)first - bpf_core_field_offset(struct mount___list, mnt_instance);
 }
 
+static __always_inline bool is_in_mount(struct dentry *dentry, struct mount *mnt)
+{
+	struct ancestor_search up = { .dentry = dentry, .root = LOAD(struct mount, mnt, mnt.mnt_root) };
+
+	LOOP(512, 48, ancestor_step, &up);
+	return up.found;
+}
+
 STEP long mount_step(u32 i, void *ctx)
 {
 	struct mount_search *s = ctx;
-	struct ancestor_search up;
 
 	if (!s->mnt)
 		return 1;
-	if (LOAD(struct mount, s->mnt, mnt_ns) == s->ns) {
-		up.dentry = s->dentry;
-		up.root = LOAD(struct mount, s->mnt, mnt.mnt_root);
-		up.found = false;
-		LOOP(512, 48, ancestor_step, &up);
-		if (up.found) {
+	if (s->mnt != s->passed && LOAD(struct mount, s->mnt, mnt_ns) == s->ns) {
+		if (is_in_mount(s->dentry, s->mnt)) {
 			if (!s->skip) {
 				s->found = s->mnt;
 				return 1;
@@ -173,9 +185,18 @@ SUBPROGRAM u64 mount_of(kptr dentry_, u32 skip)
 	struct nsproxy *ns = LOAD(struct task_struct, task, nsproxy);
 	struct super_block *sb = LOAD(struct dentry, dentry, d_sb);
 	struct mount_search s = { .dentry = dentry, .skip = skip };
+	struct fs_struct *fs = LOAD(struct task_struct, task, fs);
+	struct vfsmount *root;
 
 	if (!ns)
 		return 0;
+	root = fs ? LOAD(struct fs_struct, fs, root.mnt) : 0;
+	if (root && LOAD(struct mount, real_mount(root), mnt.mnt_sb) == sb && is_in_mount(dentry, real_mount(root))) {
+		if (!skip)
+			return number_of(root);
+		s.passed = real_mount(root);
+		s.skip--;
+	}
 	s.ns = LOAD(struct nsproxy, ns, mnt_ns);
 	if (!bpf_core_field_exists(struct mount, mnt_next_for_sb))
 		s.list = ADDR(struct super_block___list, sb, s_mounts);
@@ -192,6 +213,14 @@ static __always_inline bool has_two_names(u32 kind)
 enum { STACKED_PERHAPS = 1, STACKED = 2 };
 enum looked { LOOKED_APPROVED = 1, LOOKED_AT = 2, LOOKED_DIR = 4, LOOKED_STACKED = 8 };
 
+/* Where a dentry has its place in the list of its inode's names. */
+static __always_inline u32 alias_offset(void)
+{
+	if (bpf_core_field_exists(struct dentry, d_u.d_alias))
+		return bpf_core_field_offset(struct dentry, d_u.d_alias);
+	return bpf_core_field_offset(struct dentry___nameless, d_alias);
+}
+
 /* The names of `inode`, each through up to two mounts. Sends those that may matter and says what was seen. */
 SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 {
@@ -206,7 +235,7 @@ SUBPROGRAM int send_names(u64 call, u32 role, u32 kind, kptr inode)
 		looked |= LOOKED_STACKED;
 
 	for (int i = 0; i < 3 && node; i++) {
-		struct dentry *dentry = (void *)node - bpf_core_field_offset(struct dentry, d_u.d_alias);
+		struct dentry *dentry = (void *)node - alias_offset();
 
 		for (int skip = 0; skip < 2; skip++) {
 			struct vfsmount *mnt = (void *)mount_of(number_of(dentry), skip);

@@ -45,6 +45,16 @@ static __always_inline struct pt_regs *user_regs(void)
 	return (void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 }
 
+/*
+ * The registers in a trampoline at a system call's own function. Some kernels of old (5.10 of Debian) know pt_regs there by its name only,
+ * and refuse a program that reads the argument; the other way is as good there.
+ */
+#ifdef LEGACY
+#define TRAMPOLINE_REGS(ctx) user_regs()
+#else
+#define TRAMPOLINE_REGS(ctx) ((void *)(ctx)[0])
+#endif
+
 /* The end of every program that is not made by BPF_PROG or BPF_KPROBE. */
 #define ENDING(ctx, value)           \
 	({                           \
@@ -67,7 +77,7 @@ static __always_inline struct pt_regs *user_regs(void)
 	int event##__fexit##function(u64 *ctx)                                         \
 	{                                                                              \
 		struct call call;                                                      \
-		return ENDING(ctx, ended_call_of(&call, (void *)ctx[0], ctx[1], kind) ? body(&call) : 0); \
+		return ENDING(ctx, ended_call_of(&call, TRAMPOLINE_REGS(ctx), ctx[1], kind) ? body(&call) : 0); \
 	}                                                                              \
 	SEC("kretprobe/" #function)                                                    \
 	int event##__kret##function(struct pt_regs *ctx)                               \
@@ -95,7 +105,7 @@ static __always_inline struct pt_regs *user_regs(void)
 	int event##__fentry##function(u64 *ctx)                                \
 	{                                                                      \
 		struct call call;                                              \
-		return ENDING(ctx, call_of(&call, (void *)ctx[0], kind) ? body(&call) : 0); \
+		return ENDING(ctx, call_of(&call, TRAMPOLINE_REGS(ctx), kind) ? body(&call) : 0); \
 	}                                                                      \
 	SEC("kprobe/" #function)                                               \
 	int event##__kprobe##function(struct pt_regs *ctx)                     \

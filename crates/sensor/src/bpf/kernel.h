@@ -92,6 +92,10 @@ struct dentry {
 	struct super_block *d_sb;
 	union { struct hlist_node d_alias; } d_u;
 };
+/* From 7.0 on the union has no name. */
+struct dentry___nameless {
+	struct hlist_node d_alias;
+};
 
 struct vfsmount {
 	struct dentry *mnt_root;

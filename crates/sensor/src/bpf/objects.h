@@ -29,7 +29,7 @@ struct vm_area_struct {
 struct pipe_buffer { unsigned int flags; };
 struct pipe_inode_info { unsigned int head, tail, ring_size; struct pipe_buffer *bufs; };
 
-struct bpf_map { enum bpf_map_type map_type; char name[16]; };
+struct bpf_map { enum bpf_map_type map_type; u32 id; char name[16]; };
 struct bpf_insn { u64 whole; };
 struct bpf_prog_aux { char name[16]; };
 struct bpf_prog {

@@ -258,7 +258,7 @@ static __always_inline void put_string(struct buffer *b, u16 tag, const void *pt
 
 static __always_inline u64 name_bloom_bit(u64 first, u32 len)
 {
-	return ((first ^ ((u64)len << 56)) * 0x9E3779B97F4A7C15ull) >> 54;
+	return ((first ^ ((u64)len << 56)) * 0x9E3779B97F4A7C15ull) >> 53;
 }
 
 struct name_ref { kptr ptr; u32 len; u32 bit; };

@@ -184,15 +184,18 @@ pub(crate) fn attached(probe: &Probe, host: &Host, name: &str) {
 /// Changes a line of the probe's configuration and tells it.
 fn reconfigure(probe: &Probe, from: &str, to: &str) {
     let text = std::fs::read_to_string(probe.config()).unwrap();
-    assert!(text.contains(from), "{text}");
-    std::fs::write(probe.config(), text.replace(from, to)).unwrap();
+    // Other sections have such lines, too.
+    let (before, network) = text.split_once("  network:\n").unwrap();
+    assert!(network.contains(from), "{text}");
+    let network = network.replacen(from, to, 1);
+    std::fs::write(probe.config(), format!("{before}  network:\n{network}")).unwrap();
     probe.signal(Signal::SIGHUP);
 }
 
 #[test]
 fn classifiers_the_doctor_tells_of_a_vendor_that_is_run_first() {
     let (node, pod) = node_and_pod();
-    let probe = setup(&[&node, &pod], CLSACT).start();
+    let mut probe = setup(&[&node, &pod], CLSACT).start();
     attached(&probe, &node, "lxc1");
     // The answer and the exit code of the running probe's doctor, by way of the agent.
     let ask = || {
@@ -236,6 +239,17 @@ fn classifiers_the_doctor_tells_of_a_vendor_that_is_run_first() {
     node.run("tc filter del dev lxc1 egress prio 5");
     node.run("tc filter del dev lxc1 ingress prio 5");
     assert_eq!(ask()["trouble"], false);
+    // Each change is one event, and asking twice is none.
+    assert_eq!(ask()["trouble"], false);
+    let told = |event: &serde_json::Value, trouble: bool| event["trouble"] == trouble;
+    let event = probe.events.expect("network_doctor", |one| told(one, true));
+    assert_eq!(event["right_priority"], 4, "{event:#}");
+    assert_eq!(event["interfaces"][0]["name"], "lxc1", "{event:#}");
+    assert_eq!(event["verdict"], "traffic is missed", "{event:#}");
+    probe
+        .events
+        .expect("network_doctor", |one| told(one, false));
+    assert_eq!(probe.events.of_rule("network_doctor").len(), 2);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use atalaya_e2e::{Helper, Setup, at, event_time, run_as, skip, sys, text, wait_for};
+use atalaya_e2e::{
+    Helper, Setup, at, event_time, kernel_before, run_as, skip, sys, text, wait_for,
+};
 use serde_json::json;
 
 use crate::common::{check_file, check_process, int};
@@ -74,6 +76,9 @@ fn an_mprotect_of_two_segments_tells_what_either_could_be_used_for() {
 
 #[test]
 fn an_mprotect_that_is_refused_tells_what_the_memory_still_is() {
+    if kernel_before(5, 17) {
+        return skip("before 5.17 no program finds a segment of memory by its address");
+    }
     let mut probe = Setup::new()
         .rule(
             "refused",

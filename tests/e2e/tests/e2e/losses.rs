@@ -34,6 +34,14 @@ fn a_full_ring_is_reported_by_event_type() {
     // The vital ring is another one: the end of the storm is seen.
     let (good, out, error) = probe.agent(&["status"]);
     assert!(out.contains("Ring vital") || !good, "{out}{error}");
+    // And it stays in the ledger, by cgroup.
+    let status = probe.status();
+    let lost = status["losses"].as_array().into_iter().flatten();
+    let opens: u64 = lost
+        .filter(|line| line["event_type"] == "open" && line["cgroup_id"].as_u64() > Some(0))
+        .filter_map(|line| line["count"].as_u64())
+        .sum();
+    assert!(opens > 0, "{}", status["losses"]);
 }
 
 #[test]

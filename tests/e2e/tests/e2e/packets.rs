@@ -152,12 +152,15 @@ fn dns_answers_name_the_addresses_that_are_connected_to() {
                 "alias",
                 r#"connect.addr.hostname.root_domain == "example.net" && connect.addr.is_public"#,
             )
-            .rule("other", r#"connect.addr.hostname == "other.example""#),
+            .rule("other", r#"connect.addr.hostname == "other.example""#)
+            .rule("accepted", r#"accept.addr.hostname == "www.named.example""#),
     );
     let sender = host.packets(&[
         "connect=93.184.215.14:4321",
+        "http=93.184.215.14:4322/too early/for a name",
         "ask=127.0.0.53/www.named.example/93.184.215.14",
         "connect=93.184.215.14:4321",
+        "http=93.184.215.14:4322/here/there",
     ]);
     let event = probe.events.expect_rule("named");
     check(&event, "connect", &sender);
@@ -166,12 +169,58 @@ fn dns_answers_name_the_addresses_that_are_connected_to() {
         json!(["real.example.net", "www.named.example"])
     );
     probe.events.expect_rule("alias");
+    let event = probe.events.expect_rule("accepted");
+    check(&event, "accept", &sender);
     assert_eq!(
-        probe.events.of_rule("named").len(),
-        1,
-        "not before the answer"
+        *at(&event, "/accept/hostnames"),
+        json!(["real.example.net", "www.named.example"])
     );
+    for rule in ["named", "accepted"] {
+        assert_eq!(
+            probe.events.of_rule(rule).len(),
+            1,
+            "{rule}: not before the answer"
+        );
+    }
     assert_eq!(probe.events.of_rule("other").len(), 0);
+}
+
+#[test]
+fn addresses_are_public_where_no_private_range_has_them() {
+    let rules = |setup: Setup| {
+        setup
+            .rule("packets", r#"dns.question.name == "never.example""#)
+            .rule(
+                "public",
+                "connect.addr.is_public && connect.addr.port == 4331",
+            )
+            .rule(
+                "private",
+                "!connect.addr.is_public && connect.addr.port == 4331",
+            )
+    };
+    let ranges = "DD_EVENT_MONITORING_CONFIG_NETWORK_PRIVATE_IP_RANGES";
+    let more = "DD_EVENT_MONITORING_CONFIG_NETWORK_EXTRA_PRIVATE_IP_RANGES";
+    let steps = ["connect=93.184.215.14:4331", "connect=169.254.169.254:4331"];
+    let by_default = rules(Setup::new());
+    let one_more = rules(Setup::new()).env(more, r#"["93.184.215.0/24"]"#);
+    let others = rules(Setup::new()).env(ranges, r#"["93.184.0.0/16"]"#);
+    for (setup, expected) in [
+        (by_default, ["public", "private"]),
+        (one_more, ["private", "private"]),
+        (others, ["private", "public"]),
+    ] {
+        let (host, mut probe) = start(setup);
+        host.packets(&steps);
+        for (rule, ip) in expected
+            .into_iter()
+            .zip(["93.184.215.14", "169.254.169.254"])
+        {
+            probe
+                .events
+                .expect(rule, |event| text(event, "/connect/addr/ip") == ip);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! io_uring makes the same calls without a system call of their name, at times from a kernel worker.
 
-use atalaya_e2e::{Helper, Setup, at, skip, text};
+use atalaya_e2e::{Helper, Setup, at, kernel_before, skip, text};
 
 use crate::common::{check_event, int, make_file, string};
 
@@ -26,6 +26,9 @@ pub(crate) fn uring(how: &str, opcode: i64, arguments: &[&str]) -> Option<Helper
 }
 
 fn all_operations(how: &str) {
+    if kernel_before(5, 15) {
+        return skip("io_uring neither links nor makes directories before 5.15");
+    }
     let mut probe = Setup::new()
         .rule(
             "open",

@@ -4,7 +4,7 @@ const MAP_CREATE: i64 = 0;
 const MAP_UPDATE_ELEM: i64 = 2;
 const PROG_LOAD: i64 = 5;
 
-fn call(command: i64, attributes: &[u8]) -> i64 {
+pub(crate) fn call(command: i64, attributes: &[u8]) -> i64 {
     let (address, size) = (attributes.as_ptr(), attributes.len());
     // SAFETY: the kernel reads `size` bytes there; what they point to outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, address, size) };
@@ -14,7 +14,7 @@ fn call(command: i64, attributes: &[u8]) -> i64 {
     result
 }
 
-fn put(attributes: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(attributes: &mut [u8], at: usize, bytes: &[u8]) {
     attributes[at..at + bytes.len()].copy_from_slice(bytes);
 }
 

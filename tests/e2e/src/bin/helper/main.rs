@@ -49,6 +49,7 @@ mod network;
 mod others;
 mod packets;
 mod programs;
+mod tamper;
 mod uring;
 
 use std::io::Write;
@@ -102,6 +103,8 @@ fn main() {
         ["bpf-map", name] => bpf::map(name),
         ["bpf-program", name] => bpf::program(name, false),
         ["bpf-bad-program", name] => bpf::program(name, true),
+        ["wreck-map", pid, name] => tamper::wreck_map(pid, name),
+        ["detach-links", pid] => tamper::detach_links(pid),
         ["storm-open", path, count] => programs::storm_open(path, number_of(count)),
         ["storm-exec", program, count] => programs::storm_exec(program, number_of(count)),
         ["storm-prctl", option, count] => {
