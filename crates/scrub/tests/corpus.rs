@@ -469,7 +469,7 @@ fn a_value_that_begins_like_a_wrapper_is_hidden_whole() {
     }
     for (text, left) in [
         (
-            "password=Some(\"§\") n=1",
+            "INFO password=Some(\"§\") n=1",
             "password=Some(\"********\") n=1",
         ),
         ("c { password: Some(\"§\"), b: 2 }", "b: 2 }"),
