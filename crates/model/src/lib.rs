@@ -20,6 +20,7 @@ pub mod docs;
 mod event;
 mod fields;
 mod file;
+mod filter;
 pub mod json;
 mod legacy;
 mod process;
@@ -33,6 +34,7 @@ pub use context::{Context, ENVS_WITH_VALUE, Lookup, NameSet, NoLookup};
 pub use event::*;
 pub use fields::{Cx, FieldSpec, FieldValue, Fields, IntoValue, zero};
 pub use file::{File, Package};
+pub use filter::Filter;
 pub use process::{
     Ancestors, Cgroup, Container, Creds, Image, Lineage, MAX_LINEAGE, Process, SessionKind,
     SshAuth, Target, UserSession,

@@ -1,59 +1,18 @@
-//! A filter in the rule language, for events that are shown.
-//!
-//! It is evaluated on what an event says as JSON, which is less than what a rule sees: secrets are masked, and of the environment there are
-//! names only.
+//! `--filter`: a filter in the rule language, for events that are shown.
 
 use anyhow::{Result, anyhow};
-use atalaya_model::ValueEvent;
-use atalaya_secl::model::Schema;
-use atalaya_secl::{EvalContext, MacroSet, NoVariables, Program, Scope, compile_condition};
-use serde_json::Value;
+pub(crate) use atalaya_model::Filter;
 
-/// A compiled filter.
-#[derive(Debug)]
-pub(crate) struct Filter {
-    program: Program,
-}
-
-impl Filter {
-    /// Compiles it. It may be about one event type, or about none.
-    pub(crate) fn new(expression: &str) -> Result<Self> {
-        let macros = MacroSet::default();
-        let schema: &dyn Schema = atalaya_model::schema();
-        let compiled = compile_condition(expression, &Scope::new(schema, &macros));
-        compiled
-            .map(|program| Self { program })
-            .map_err(|error| match &error.help {
-                Some(help) => anyhow!("--filter: {error} ({help})"),
-                None => anyhow!("--filter: {error}"),
-            })
-    }
-
-    /// Whether it holds for the event; an error where the event cannot be read as one.
-    pub(crate) fn holds(&self, event: &Value) -> Result<bool, String> {
-        let event = ValueEvent::from_document(event).map_err(|error| error.to_string())?;
-        let wanted = self.program.event_type();
-        if wanted.is_some_and(|wanted| wanted != event.event_type()) {
-            return Ok(false);
-        }
-        let context = EvalContext {
-            now_ns: event.now_ns().unwrap_or_else(now_ns),
-            variables: &NoVariables,
-        };
-        Ok(self.program.matches(&event, &context))
-    }
-}
-
-fn now_ns() -> u64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+/// Compiles it.
+pub(crate) fn compile(expression: &str) -> Result<Filter> {
+    Filter::new(expression).map_err(|error| anyhow!("--filter: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn holds(expression: &str, event: &Value) -> bool {
         Filter::new(expression).unwrap().holds(event).unwrap()
@@ -144,12 +103,10 @@ mod tests {
             "open.file.path ==",
             "open.file.path == \"a\" && exec.pid == 1",
         ] {
-            let error = Filter::new(bad).unwrap_err().to_string();
+            let error = compile(bad).unwrap_err().to_string();
             assert!(error.starts_with("--filter: "), "{bad}: {error}");
         }
-        let near = Filter::new("open.file.pth == \"x\"")
-            .unwrap_err()
-            .to_string();
+        let near = compile("open.file.pth == \"x\"").unwrap_err().to_string();
         assert!(near.contains("open.file.path"), "{near}");
     }
 }

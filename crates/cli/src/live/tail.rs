@@ -10,7 +10,7 @@ use atalaya_api::proto::SecurityEventMessage;
 use atalaya_api::{Sanitized, sanitize_json};
 use serde_json::Value;
 
-use super::filter::Filter;
+use super::filter;
 use super::lineage::{self, Link};
 use crate::events::follow;
 use crate::line::{BOLD, DIM, RED, Style, YELLOW, clock, custom, object};
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// Shows events until interrupted.
 pub(crate) async fn run(socket: &Path, args: &Args, color: bool) -> Result<ExitCode> {
-    let filter = args.filter.as_deref().map(Filter::new).transpose()?;
+    let filter = args.filter.as_deref().map(filter::compile).transpose()?;
     let mut tail = Tail::new(Style { color });
     let mut told = false;
     let mut left = args.count.unwrap_or(u64::MAX);

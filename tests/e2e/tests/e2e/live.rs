@@ -97,17 +97,20 @@ fn tail(probe: &Probe, arguments: &[&str], act: impl Fn()) -> String {
 
 #[test]
 fn tail_filters_in_the_rule_language_and_why_explains() {
-    let probe = Setup::new()
+    let setup = Setup::new();
+    let [a, b] = ["live-a", "live-b"].map(|name| setup.work().join(name));
+    // Before there is a probe: making them is an open as well, and its event may come late.
+    for path in [&a, &b] {
+        std::fs::write(path, "").unwrap();
+    }
+    let [a, b] = [a, b].map(|path| path.to_string_lossy().into_owned());
+    let probe = setup
         .rule(
             "live_rule",
             "open.file.path in [\"{work}/live-a\", \"{work}/live-b\"] && (process.uid == 0 || process.uid == 12345)",
         )
         .start();
     let agent = Agent::start(&probe);
-    let [a, b] = ["live-a", "live-b"].map(|name| probe.path(name));
-    for path in [&a, &b] {
-        std::fs::write(path, "").unwrap();
-    }
     let act = || {
         for path in [&a, &b] {
             let _ = Command::new("cat").arg(path).output();
