@@ -73,10 +73,14 @@ impl Store {
                 }
             }
         }
-        let upto = match windows.last() {
-            Some(last) => last.committed()?,
-            None => None,
-        };
+        // The last window may have been begun right before a crash, and say nothing yet.
+        let mut upto = None;
+        for window in windows.iter().rev() {
+            upto = window.committed()?;
+            if upto.is_some() {
+                break;
+            }
+        }
         let writer = match windows
             .last()
             .map(|window| Writer::new(Arc::clone(window), upto.clone(), &options))
