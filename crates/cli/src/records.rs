@@ -91,10 +91,12 @@ pub(crate) struct Stored {
 impl Stored {
     /// From a line of the events file, which has the event inside, or the event itself.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
-        let mut value: Value = match std::str::from_utf8(line) {
-            Ok(text) => serde_json::from_str(text).ok()?,
-            Err(_) => serde_json::from_str(&String::from_utf8_lossy(line)).ok()?,
-        };
+        let value = serde_json::from_str(&String::from_utf8_lossy(line)).ok()?;
+        Self::of(value)
+    }
+
+    /// From what such a line says.
+    pub(crate) fn of(mut value: Value) -> Option<Self> {
         let id = value["event_id"].as_u64();
         let time_ms = value["timestamp"].as_i64();
         let tags = value["ddtags"].as_str().unwrap_or_default();

@@ -41,4 +41,4 @@ pub use process::{
 };
 pub use table::{Alias, Common, Entry, Root, Table, table as schema};
 pub use types::{Category, EVENT_TYPES, EventType, event_type};
-pub use values::{ValueError, ValueEvent};
+pub use values::{EventReader, ValueError, ValueEvent};

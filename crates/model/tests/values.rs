@@ -4,7 +4,7 @@
 mod common;
 
 use atalaya_model::json::{AgentContext, RuleContext, to_value};
-use atalaya_model::{Event, ValueEvent, schema};
+use atalaya_model::{Event, EventReader, ValueEvent, schema};
 use atalaya_secl::model::{EventView, OwnedValue, Schema, Value};
 use serde_json::json;
 
@@ -330,5 +330,52 @@ fn events_that_were_written_are_read_again() {
             read.ancestor_pids().len(),
             event.process.ancestors().count()
         );
+    }
+}
+
+#[test]
+fn a_reader_of_some_fields_reads_these_as_the_whole_event_has_them() {
+    let agent = AgentContext::default();
+    let rule = RuleContext::default();
+    let all = common::full_events();
+    let all: Vec<&Event> = all.iter().collect();
+    assert!(all.len() > 5);
+    for (number, event) in all.iter().enumerate() {
+        let written = to_value(event, &rule, &agent);
+        let whole = ValueEvent::from_document(&written).unwrap();
+        let mut told = 0;
+        // All fields of all events would take minutes; each field is tried on some.
+        for (at, entry) in schema().entries().iter().enumerate() {
+            if (at + number) % 11 != 0 {
+                continue;
+            }
+            let id = schema().id(&entry.spec.name).unwrap();
+            let reader = EventReader::new(event.event_type(), [id]).unwrap();
+            let some = reader.read(&written).unwrap();
+            assert_eq!(some.lineage(), whole.lineage());
+            assert_eq!(some.container_id(), whole.container_id());
+            assert_eq!(some.cgroup_id(), whole.cgroup_id());
+            let values = |of: &ValueEvent| -> Vec<OwnedValue> {
+                match entry.iterator {
+                    Some(_) => (0..)
+                        .map_while(|n| of.get_at(id, n))
+                        .map(Into::into)
+                        .collect(),
+                    None => vec![of.get(id).into()],
+                }
+            };
+            let expected = values(&whole);
+            assert_eq!(
+                values(&some),
+                expected,
+                "{} of {}",
+                entry.spec.name,
+                event.event_type()
+            );
+            told += usize::from(
+                expected.first() != Some(&OwnedValue::zero(entry.spec.ty, entry.spec.list)),
+            );
+        }
+        assert!(told > 5, "{told} of {}", event.event_type());
     }
 }

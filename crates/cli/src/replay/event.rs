@@ -1,13 +1,14 @@
 //! One recorded event, as rules see it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use atalaya_model::ValueEvent;
-use atalaya_policy::Scopes;
+use atalaya_model::{EventReader, ValueEvent};
+use atalaya_policy::{RuleSet, Scopes};
 use serde_json::Value;
 
 use super::feed::{Batch, Range};
+use super::keep::Keep;
 use crate::records::Stored;
 
 /// So many pids are remembered with their processes, for actions that name a process by its pid.
@@ -51,17 +52,41 @@ pub(super) struct Made {
     cgroup: String,
 }
 
+/// How events are read: as far as the rules look at them.
+pub(super) struct Readers {
+    of_type: HashMap<String, EventReader>,
+    keep: Keep,
+}
+
+impl Readers {
+    /// For these rules.
+    pub(super) fn new(rules: &RuleSet) -> Self {
+        let reader = |name: &str| {
+            let fields = rules.fields(Some(name)).into_iter().map(|field| field.id);
+            Some((name.to_owned(), EventReader::new(name, fields)?))
+        };
+        let of_type: HashMap<_, _> = rules.event_types().filter_map(reader).collect();
+        Self {
+            keep: Keep::of(of_type.values()),
+            of_type,
+        }
+    }
+}
+
 /// Parses a batch. Events of other types than these are only counted.
-pub(super) fn parse(batch: &Batch, range: Range, types: &HashSet<&str>) -> Chunk {
+pub(super) fn parse(batch: &Batch, range: Range, readers: &Readers) -> Chunk {
     Chunk {
-        lines: batch.lines().map(|line| one(line, range, types)).collect(),
+        lines: batch
+            .lines()
+            .map(|line| one(line, range, readers))
+            .collect(),
         outside: batch.outside,
         too_long: batch.too_long,
     }
 }
 
-fn one(line: &[u8], range: Range, types: &HashSet<&str>) -> Parsed {
-    let Some(stored) = Stored::parse(line) else {
+fn one(line: &[u8], range: Range, readers: &Readers) -> Parsed {
+    let Some(stored) = readers.keep.parse(line).and_then(Stored::of) else {
         return Parsed::Unreadable("no JSON object".to_owned());
     };
     let Some(ms) = stored.time_ms else {
@@ -76,9 +101,9 @@ fn one(line: &[u8], range: Range, types: &HashSet<&str>) -> Parsed {
             None => Parsed::Unreadable("it is no event".to_owned()),
         };
     };
-    let event = match types.contains(event_type) {
-        false => None,
-        true => match ValueEvent::from_document(&stored.event) {
+    let event = match readers.of_type.get(event_type) {
+        None => None,
+        Some(reader) => match reader.read(&stored.event) {
             Ok(view) => Some(Made::new(view)),
             Err(error) => return Parsed::Unreadable(error.to_string()),
         },

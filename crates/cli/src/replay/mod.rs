@@ -5,12 +5,12 @@
 
 mod event;
 mod feed;
+mod keep;
 mod page;
 mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -96,11 +96,11 @@ pub(crate) fn run(args: &Args, config: &Config, color: bool) -> Result<ExitCode>
     let hint = "events are recorded by security-agent (security_agent.events_file); --file names another file";
     let source = Source::open(&files, range).context(hint)?;
     let (read, skipped) = (source.read.clone(), source.skipped.clone());
-    let types: HashSet<&str> = loaded.rules.event_types().collect();
+    let readers = event::Readers::new(&loaded.rules);
     let mut replay = Replay::new(&loaded.rules, limiter(config), args.limit.into());
     feed::in_order(
         source,
-        |batch| event::parse(batch, range, &types),
+        |batch| event::parse(batch, range, &readers),
         |chunk| replay.take(chunk),
     )?;
     let report = Report {

@@ -39,11 +39,11 @@ fn replay(policy: &str, events: &[Value]) -> Value {
     let errors: Vec<String> = loaded.report.all_errors().map(LoadError::render).collect();
     let range = Range::default();
     let source = Source::open(&[events_file], range).unwrap();
-    let types: HashSet<&str> = loaded.rules.event_types().collect();
+    let readers = event::Readers::new(&loaded.rules);
     let mut replay = Replay::new(&loaded.rules, limiter(&config), 2);
     feed::in_order(
         source,
-        |batch| event::parse(batch, range, &types),
+        |batch| event::parse(batch, range, &readers),
         |chunk| replay.take(chunk),
     )
     .unwrap();

@@ -28,6 +28,8 @@ mod derive;
 mod emitted;
 mod read;
 
+pub use emitted::EventReader;
+
 use std::collections::{BTreeMap, HashMap};
 
 use atalaya_secl::model::{EventView, FieldId, FieldInfo, IterId, OwnedValue, Schema, Value};
