@@ -41,6 +41,9 @@ const fn exact(name: &'static str, short: &'static str, title: &'static str) -> 
     }
 }
 
+/// The number of the event in its spool, for which the index has a field of its own.
+pub(crate) const NUMBER: &str = "event_id";
+
 /// What can be asked for without reading events. Any other path in an event can be asked for as well; that reads them.
 pub const FIELDS: &[FieldInfo] = &[
     facet("agent.rule_id", "rule_id", "Rule"),
@@ -67,12 +70,11 @@ pub const FIELDS: &[FieldInfo] = &[
     exact("process.pid", "pid", "Process id"),
     exact("process.ppid", "ppid", "Parent's process id"),
     exact("process.ancestors.comm", "", "Commands of ancestors"),
-    exact("process.ancestors.pid", "", "Process ids of ancestors"),
     exact("process.executable.name", "", "Name of the executable"),
     exact("process.executable.hashes", "", "Hashes of the executable"),
     exact("file.hashes", "", "Hashes of the file"),
     exact("dns.question.name", "", "Name that was asked for"),
-    exact("event_id", "", "Number of the event"),
+    exact(NUMBER, "", "Number of the event"),
 ];
 
 /// A field as a query names it.
