@@ -391,7 +391,7 @@ keys! {
     "explorer.port" => explorer_port: u64 = 5012, "", AGENT;
 
     /// The socket for `security-agent events` and `security-agent explorer`, which root and `security_agent.user` may use.
-    "explorer.socket" => explorer_socket: PathBuf = "/run/atalaya/explorer.sock".into(), "", AGENT;
+    "explorer.socket" => explorer_socket: PathBuf = "/var/lib/atalaya/explorer/explorer.sock".into(), "", AGENT;
 
     /// The directory of the index. Whoever deletes it loses search, not events.
     "explorer.dir" => explorer_dir: PathBuf = "/var/lib/atalaya/explorer".into(), "", AGENT;

@@ -34,7 +34,7 @@ pub use connections::Bounded;
 pub use ingest::CONSUMER;
 pub use listen::{ListenError, Listeners, listen};
 pub use routes::OPENAPI;
-pub use settings::{Hooks, Settings};
+pub use settings::{Document, Hooks, Settings};
 
 use live::Live;
 use probe::Probe;

@@ -24,10 +24,13 @@ pub struct Settings {
     pub store: atalaya_store::Options,
 }
 
+/// Makes the document of an event.
+pub type Document = Box<dyn Fn(&SecurityEventMessage) -> Vec<u8> + Send + Sync>;
+
 /// What only the program around it knows.
 pub struct Hooks {
     /// The document of an event.
-    pub document: Box<dyn Fn(&SecurityEventMessage) -> Vec<u8> + Send + Sync>,
+    pub document: Document,
     /// What security-agent says of itself.
     pub agent_status: Box<dyn Fn() -> Value + Send + Sync>,
     /// What `status --json` says of system-probe.

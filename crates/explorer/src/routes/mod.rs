@@ -156,3 +156,32 @@ pub(crate) async fn serve(explorer: Shared, listeners: Listeners) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    /// Routes cannot be listed; so this file is read.
+    #[test]
+    fn every_route_is_described_and_no_other() {
+        let source = include_str!("mod.rs").split("#[cfg(test)]").next().unwrap();
+        let routes = source
+            .split(".route(")
+            .skip(1)
+            .map(|rest| rest.trim_start().split('"').nth(1).unwrap());
+        let routes: BTreeSet<&str> = routes
+            .map(|route| route.strip_prefix("/api/v1").unwrap_or(route))
+            .collect();
+        let described: Value = serde_json::from_str(super::OPENAPI).unwrap();
+        let paths: BTreeSet<&str> = described["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(routes, paths);
+    }
+}

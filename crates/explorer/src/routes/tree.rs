@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::events::find;
 use super::{Answer, Shared};
+use crate::error::ApiError;
 
 /// How many processes are shown.
 const MAX: usize = 400;
@@ -20,7 +21,7 @@ pub(super) async fn of_event(
     let document: Value = serde_json::from_str(event.document.get()).unwrap_or_default();
     let mut tree = Tree::default();
     let path = tree.add_event(&document["message"]["process"]);
-    let Some(pid) = path.last().copied() else {
+    if path.is_empty() {
         return Ok(Json(
             json!({"nodes": [], "path": [], "live": false, "note": "the event tells of no process"}),
         ));
@@ -45,6 +46,23 @@ pub(super) async fn of_event(
     Ok(Json(
         json!({"nodes": nodes, "path": path, "live": live, "note": note}),
     ))
+}
+
+/// The nearest of these that lives, with its relatives. The process of an event has often ended, and its number may be another's by now;
+/// that of an ancestor much less.
+async fn living(explorer: &Shared, path: &[u64]) -> Result<Value, ApiError> {
+    let mut error = ApiError::not_found("none of its processes lives any more");
+    for pid in path.iter().rev().take(5) {
+        match explorer
+            .probe
+            .processes(u32::try_from(*pid).unwrap_or(0))
+            .await
+        {
+            Ok(content) => return Ok(serde_json::from_slice(&content).unwrap_or_default()),
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
 }
 
 /// By pid.
@@ -96,7 +114,9 @@ impl Tree {
             }
             let lineage = one["lineage"].as_array().into_iter().flatten();
             // The first that is not itself before an exec.
-            let parent = lineage.filter_map(|ancestor| ancestor["pid"].as_u64()).find(|ancestor| *ancestor != pid);
+            let parent = lineage
+                .filter_map(|ancestor| ancestor["pid"].as_u64())
+                .find(|ancestor| *ancestor != pid);
             let mut node = node(pid, one);
             node["ppid"] = parent.unwrap_or(0).into();
             node["alive"] = true.into();
