@@ -26,7 +26,13 @@ pub(crate) fn main(_: &Args) -> Result<()> {
 
 /// The packages of the lock file.
 fn install() -> Result<()> {
-    run(&mut npm(&["ci", "--no-audit", "--no-fund", "--loglevel=error"])).context("npm is needed for the explorer's page")
+    run(&mut npm(&[
+        "ci",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ]))
+    .context("npm is needed for the explorer's page")
 }
 
 /// Whether the sources are without errors, and what is in the repository was made of them.
@@ -34,14 +40,30 @@ pub(crate) fn check() -> Result<()> {
     install()?;
     run(&mut npm(&["run", "check"]))?;
     let dir = tempfile::tempdir()?;
-    let out = dir.path().to_str().context("the temporary directory has no UTF-8 name")?;
-    run(&mut npm(&["run", "build", "--", "--outDir", out, "--emptyOutDir"]))?;
+    let out = dir
+        .path()
+        .to_str()
+        .context("the temporary directory has no UTF-8 name")?;
+    run(&mut npm(&[
+        "run",
+        "build",
+        "--",
+        "--outDir",
+        out,
+        "--emptyOutDir",
+    ]))?;
     let (old, new) = (files(&root().join("explorer/dist"))?, files(dir.path())?);
     ensure!(!new.is_empty(), "nothing was built");
     let names = old.keys().chain(new.keys());
-    let different: Vec<String> = names.filter(|name| old.get(*name) != new.get(*name)).map(|name| name.display().to_string()).collect();
+    let different: Vec<String> = names
+        .filter(|name| old.get(*name) != new.get(*name))
+        .map(|name| name.display().to_string())
+        .collect();
     if !different.is_empty() {
-        bail!("explorer/dist is not what explorer/src gives ({}): cargo xtask page", different.join(", "));
+        bail!(
+            "explorer/dist is not what explorer/src gives ({}): cargo xtask page",
+            different.join(", ")
+        );
     }
     say("the page is what its sources give");
     Ok(())
@@ -51,7 +73,9 @@ fn files(dir: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(next) = dirs.pop() {
-        for entry in std::fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
+        for entry in
+            std::fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))?
+        {
             let path = entry?.path();
             if path.is_dir() {
                 dirs.push(path);

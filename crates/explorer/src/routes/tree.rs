@@ -26,13 +26,8 @@ pub(super) async fn of_event(
             json!({"nodes": [], "path": [], "live": false, "note": "the event tells of no process"}),
         ));
     };
-    let (live, note) = match explorer
-        .probe
-        .processes(u32::try_from(pid).unwrap_or(0))
-        .await
-    {
-        Ok(content) => {
-            let dump: Value = serde_json::from_slice(&content).unwrap_or_default();
+    let (live, note) = match living(&explorer, &path).await {
+        Ok(dump) => {
             let cut = tree.add_living(&dump);
             let note = cut.then(|| format!("only {MAX} processes are shown"));
             (true, note)

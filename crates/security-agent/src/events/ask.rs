@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use atalaya_api::Sanitized;
 use atalaya_config::Config;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -151,7 +152,7 @@ impl Explorer {
     }
 }
 
-/// The error in an answer, in the words of the API, with its place.
+/// The error in an answer, in the words of the API. Its place is shown on standard error.
 fn explained(answer: &Value, query: &str) -> String {
     let error = &answer["error"];
     let text = |key: &str| error[key].as_str();
@@ -169,7 +170,10 @@ fn explained(answer: &Value, query: &str) -> String {
             end,
             hint: text("hint").map(str::to_owned),
         };
-        return format!("{located}\n{}", located.snippet(query));
+        for line in located.snippet(query).lines() {
+            eprintln!("{}", Sanitized(line));
+        }
+        return located.to_string();
     }
     if let Some(hint) = text("hint") {
         explained.push_str(&format!(" ({hint})"));
