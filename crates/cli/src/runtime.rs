@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use crate::ask::{patiently, runtime};
 use crate::live::{tail, top, tree, why};
-use crate::{Global, doctor, dumps, events, policy, process_cache, self_test};
+use crate::{Global, doctor, dumps, events, policy, process_cache, replay, self_test};
 
 /// Runtime security commands.
 #[derive(Subcommand, Debug)]
@@ -40,6 +40,8 @@ pub enum Runtime {
     Tree(tree::Args),
     /// Tell why an event is one: what matched, with the values, and who did it
     Why(why::Args),
+    /// Try policies on recorded events: how often each rule would have matched, and on what
+    Replay(replay::Args),
 }
 
 /// What only one of the programs can do.
@@ -88,6 +90,7 @@ impl Runtime {
             Self::Tail(args) => tail::run(socket, args, color).await,
             Self::Tree(args) => patiently(tree::run(socket, args, color)).await,
             Self::Why(args) => why::run(args, config, color),
+            Self::Replay(args) => replay::run(args, config, color),
             Self::SelfTest => self_test::command(config).await,
             Self::Network(doctor::Network::Doctor(args)) => {
                 patiently(doctor::run(socket, args.json)).await

@@ -40,7 +40,7 @@ pub use names::{AgentVersion, HashNames};
 pub use networks::Networks;
 pub use sample::sample;
 pub use secret::Secret;
-pub use value::Positive;
+pub use value::{Positive, duration};
 
 /// The key of this name; `event_monitoring_config.*` is also known as `runtime_security_config.*`.
 pub fn key(name: &str) -> Option<&'static Key> {

@@ -159,6 +159,12 @@ impl Setting for Duration {
     }
 }
 
+/// A duration as settings have it: `500ms`, `15m`, `1h30m`; a bare number is seconds.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    Duration::from_text(text)
+}
+
 /// A duration above 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Positive(Duration);

@@ -4,8 +4,6 @@
 //! than the rule saw (secrets are masked, of the environment there are names only), so a part may not hold on it; that is said.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -21,6 +19,7 @@ use super::lineage;
 use crate::ask::out;
 use crate::line::{BOLD, DIM, RED, Style};
 use crate::policy::{Trial, find_rules, load_policies, set_variables};
+use crate::records::{Line, Lines, MAX_LINE, Stored, stored_files};
 
 /// Arguments of `runtime why`.
 #[derive(clap::Args, Debug)]
@@ -47,8 +46,6 @@ pub struct Args {
     json: bool,
 }
 
-/// The longest line that is read.
-const MAX_LINE: u64 = 16 << 20;
 /// The name and the id under which the event's own expression is loaded.
 const NAME: &str = "event";
 const ID: &str = "__rule_of_event";
@@ -64,25 +61,6 @@ pub(crate) fn run(args: &Args, config: &Config, color: bool) -> Result<ExitCode>
         out(&answer.text(Style { color }));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// An event and its number.
-struct Stored {
-    id: Option<u64>,
-    event: Value,
-}
-
-impl Stored {
-    /// From a line of the events file, which has the event inside, or the event itself.
-    fn parse(line: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(line).ok()?;
-        let id = value["event_id"].as_u64();
-        let event = match value.get("message") {
-            Some(message) if message.is_object() => message.clone(),
-            _ => value,
-        };
-        event.is_object().then_some(Self { id, event })
-    }
 }
 
 fn read(args: &Args, config: &Config) -> Result<Stored> {
@@ -111,60 +89,36 @@ fn read(args: &Args, config: &Config) -> Result<Stored> {
     }
 }
 
-/// The events file, and the older ones that are there, the newest first.
-fn stored_files(config: &Config) -> Vec<PathBuf> {
-    let newest = config.events_file.clone();
-    let older = (1..=config.events_file_max_files).map(|number| {
-        let mut name = newest.clone().into_os_string();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    });
-    let older: Vec<PathBuf> = older.take_while(|file| file.exists()).collect();
-    std::iter::once(newest).chain(older).collect()
-}
-
 /// The event with this number, else the last one: a spool that was made anew begins to count anew, and the newest is meant.
 fn search(path: &Path, id: Option<u64>) -> Result<Option<Stored>> {
     let name = || format!("cannot read the events in {}", path.display());
-    let reader: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(File::open(path).with_context(name)?)
-    };
-    let mut reader = BufReader::new(reader);
+    let mut lines = Lines::open(path).with_context(name)?;
     let key = id.map(|id| format!("\"event_id\":{id},"));
     let (mut found, mut all) = (None, Vec::new());
-    loop {
-        let mut line = Vec::new();
-        let length = (&mut reader)
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)
-            .with_context(name)?;
-        if length == 0 {
-            break;
-        }
-        ensure!(
-            (length as u64) < MAX_LINE,
-            "a line of {} is longer than {} MiB",
-            path.display(),
-            MAX_LINE >> 20
-        );
-        let line = String::from_utf8_lossy(&line);
+    while let Some(line) = lines.next().with_context(name)? {
+        let Line::Whole(line) = line else {
+            bail!(
+                "a line of {} is longer than {} MiB",
+                path.display(),
+                MAX_LINE >> 20
+            );
+        };
+        let text = String::from_utf8_lossy(line);
         // Most lines are of others: parsed is what may be meant.
-        if key.as_ref().is_some_and(|key| !line.contains(key)) {
+        if key.as_ref().is_some_and(|key| !text.contains(key)) {
             continue;
         }
-        match Stored::parse(&line) {
+        match Stored::parse(line) {
             Some(stored) if id.is_none() || stored.id == id => found = Some(stored),
             Some(_) => {}
             None if found.is_none() && (all.len() as u64) < MAX_LINE => {
-                all.extend_from_slice(line.as_bytes());
+                all.extend_from_slice(line);
             }
             None => {}
         }
     }
     // One event over several lines, for people to read.
-    let whole = || Stored::parse(&String::from_utf8_lossy(&all));
+    let whole = || Stored::parse(&all);
     Ok(found.or_else(|| whole().filter(|stored| id.is_none() || stored.id == id)))
 }
 
@@ -409,6 +363,7 @@ fn variables(event: &Value) -> Vec<(String, Value)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use std::fs::File;
     use std::io::Write;
 
     fn stored(id: u64, expression: &str) -> String {

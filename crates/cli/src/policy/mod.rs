@@ -21,7 +21,7 @@ use atalaya_config::Config;
 use clap::Subcommand;
 
 pub(crate) use eval::find as find_rules;
-pub(crate) use load::load_if_any as load_policies;
+pub(crate) use load::{LoadedFiles, load, load_if_any as load_policies};
 pub(crate) use loaded::{errors, policy_line};
 pub(crate) use trial::Trial;
 pub(crate) use values::set as set_variables;
@@ -63,7 +63,7 @@ impl Policy {
 }
 
 /// Sanitised, but still several lines.
-fn lines(text: &str) -> String {
+pub(crate) fn lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
@@ -77,13 +77,13 @@ fn plain(text: &str) -> Cow<'_, str> {
 }
 
 /// `1 rule`, `2 rules`.
-fn count(number: usize, thing: &str) -> String {
+pub(crate) fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
 /// Prints the errors and makes the exit code of them.
-fn verdict(errors: &[String]) -> ExitCode {
+pub(crate) fn verdict(errors: &[String]) -> ExitCode {
     if errors.is_empty() {
         return ExitCode::SUCCESS;
     }

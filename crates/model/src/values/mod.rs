@@ -188,6 +188,25 @@ impl ValueEvent {
             .collect()
     }
 
+    /// The process and its ancestors, nearest first, each by its pid and the time at which it began to run its program (ns since the
+    /// epoch): what a node of the process tree is known by.
+    #[must_use]
+    pub fn lineage(&self) -> Vec<(i64, i64)> {
+        let int = |value| match value {
+            Some(Value::Int(value)) => value,
+            _ => 0,
+        };
+        let own = ["process.pid", "process.created_at"].map(|name| int(Some(self.by_name(name))));
+        let ids = ["process.ancestors.pid", "process.ancestors.created_at"];
+        let ids = ids.map(|name| table().id(name));
+        let of = |index| ids.map(|id| int(id.and_then(|id| self.get_at(id, index))));
+        let ancestors = (0..self.iter_len(table().ancestors())).map(of);
+        std::iter::once(own)
+            .chain(ancestors)
+            .map(|[pid, began]| (pid, began))
+            .collect()
+    }
+
     /// The id of its container, or empty.
     #[must_use]
     pub fn container_id(&self) -> String {
