@@ -136,26 +136,38 @@ pub(crate) fn values(document: &Value, name: &str, see: &mut dyn FnMut(&str, Opt
                 see(tag, None);
             }
         }
-        path => walk(&document["message"], path, see),
+        path => {
+            walk(&document["message"], path, see);
+        }
     }
 }
 
-fn walk(value: &Value, path: &str, see: &mut dyn FnMut(&str, Option<f64>)) {
-    if let Value::Array(elements) = value {
-        for element in elements {
-            walk(element, path, see);
+/// Returns whether there was anything at the path.
+fn walk(value: &Value, path: &str, see: &mut dyn FnMut(&str, Option<f64>)) -> bool {
+    match value {
+        Value::Array(elements) => {
+            let mut found = false;
+            for element in elements {
+                found |= walk(element, path, see);
+            }
+            found
         }
-        return;
-    }
-    // A key may have dots of its own, as labels have.
-    if let Some(found) = value.get(path) {
-        leaves(found, see);
-        return;
-    }
-    for (at, _) in path.match_indices('.') {
-        if let Some(inner) = value.get(&path[..at]) {
-            walk(inner, &path[at + 1..], see);
+        Value::Object(members) => {
+            for (at, _) in path.match_indices('.') {
+                if let Some(inner) = members.get(&path[..at])
+                    && walk(inner, &path[at + 1..], see)
+                {
+                    return true;
+                }
+            }
+            // A key may have dots of its own, as labels have.
+            let found = members.get(path);
+            if let Some(found) = found {
+                leaves(found, see);
+            }
+            found.is_some()
         }
+        _ => false,
     }
 }
 
