@@ -66,6 +66,7 @@ impl Place {
         let config = format!(
             "run_path: {d}/run\n\
              security_agent:\n  user: nobody\n  events_file: {d}/log/events.jsonl\n\
+             explorer:\n  port: 0\n  dir: {d}/explorer\n  socket: {d}/explorer/explorer.sock\n  min_free_mb: 0\n\
              runtime_security_config:\n  socket: {d}/run/runtime-security.sock\n  \
              policies:\n    dir: {d}/policies\n  spool:\n    dir: {d}/spool\n"
         );

@@ -7,6 +7,7 @@ mod dist;
 mod docs;
 mod fuzz;
 mod matrix;
+mod page;
 mod reap;
 mod report;
 mod run;
@@ -48,6 +49,8 @@ enum Command {
     Dist(dist::Args),
     /// Write the generated reference pages anew.
     Docs(docs::Args),
+    /// Build the explorer's page anew, after a change of its sources.
+    Page(page::Args),
     /// Clean up after a command that was killed (started by the commands themselves).
     #[command(hide = true)]
     Reap(reap::Args),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Dist(args) => dist::main(&args),
         Command::Docs(args) => docs::main(&args),
+        Command::Page(args) => page::main(&args),
         Command::Reap(args) => reap::main(&args),
     };
     match result {

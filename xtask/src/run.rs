@@ -87,6 +87,12 @@ fn live(
         d = place.dir.display(),
         agent = place.agent(&[]).get_program().to_string_lossy(),
     ));
+    match explorer(place) {
+        Some(url) => say(format!(
+            "explorer: {url}   (good for one browser, within ten minutes)"
+        )),
+        None => say("no explorer: see the log of security-agent"),
+    }
     // The events alone go to standard output.
     let self_test = place
         .agent(&["runtime", "self-test"])
@@ -136,6 +142,22 @@ fn live(
         Some(dead) => bail!(dead),
         None => Ok((left, programs)),
     }
+}
+
+/// The address of the explorer, with its token, once it is there.
+fn explorer(place: &Place) -> Option<String> {
+    for _ in 0..50 {
+        let asked = place
+            .agent(&["explorer", "url"])
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        if asked.status.success() {
+            return Some(String::from_utf8_lossy(&asked.stdout).trim().to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    None
 }
 
 fn stopped(daemon: &mut Daemon) -> bool {

@@ -61,6 +61,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         ],
     );
     step(&mut report, "generated docs", crate::docs::check);
+    step(&mut report, "the explorer's page", crate::page::check);
     tests(
         &mut report,
         "unit tests",

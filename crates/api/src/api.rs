@@ -61,6 +61,9 @@ pub struct SecurityEventMessage {
     /// The severity shown to people: `info`, `warn`, `error`, … Empty means `info`.
     #[prost(string, tag = "102")]
     pub status: ::prost::alloc::string::String,
+    /// What happened in the seconds before, around the same process: JSON; empty where nothing is known.
+    #[prost(bytes = "vec", tag = "103")]
+    pub context: ::prost::alloc::vec::Vec<u8>,
 }
 /// Atalaya: everything up to and including this offset has been stored safely by the consumer.
 #[allow(clippy::all)]
@@ -1011,6 +1014,24 @@ pub struct RuleStatus {
     /// Atalaya: CPU time for its actions and for writing its events in nanoseconds; extrapolated from samples.
     #[prost(uint64, tag = "106")]
     pub action_ns: u64,
+    /// Atalaya: its expression as written.
+    #[prost(string, tag = "107")]
+    pub expression: ::prost::alloc::string::String,
+    /// Atalaya: the event type it is for; empty where it is not known.
+    #[prost(string, tag = "108")]
+    pub event_type: ::prost::alloc::string::String,
+    /// Atalaya: what it is about, as the policy says.
+    #[prost(string, tag = "109")]
+    pub description: ::prost::alloc::string::String,
+    /// Atalaya: its tags, `key:value` each.
+    #[prost(string, repeated, tag = "110")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Atalaya: its version, where it has one.
+    #[prost(string, tag = "111")]
+    pub version: ::prost::alloc::string::String,
+    /// Atalaya: why it is not loaded, in words.
+    #[prost(string, tag = "112")]
+    pub filter_reason: ::prost::alloc::string::String,
 }
 /// Where events are sent to by the probe itself.
 #[allow(clippy::all)]

@@ -36,5 +36,6 @@ pub mod status;
 pub use config::Config;
 pub use deprecated::arguments;
 pub use global::Global;
+pub use line::{Style, render};
 pub use policy::download;
 pub use runtime::{Own, Runtime};

@@ -11,12 +11,15 @@ const MAX_COMMAND: usize = 160;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    pub(crate) color: bool,
+pub struct Style {
+    /// With colours.
+    pub color: bool,
 }
 
 impl Style {
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
+    /// With the codes of a terminal.
+    #[must_use]
+    pub fn paint(self, code: &str, text: &str) -> String {
         if self.color {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
@@ -33,7 +36,8 @@ pub(crate) const BLUE: &str = "34";
 pub(crate) const CYAN: &str = "36";
 
 /// `12:34:56.789 open   rule_id  /etc/shadow  by cat(123) root  cat /etc/shadow  in 3f1c9a…`
-pub(crate) fn render(message: &SecurityEventMessage, style: Style) -> String {
+#[must_use]
+pub fn render(message: &SecurityEventMessage, style: Style) -> String {
     let event: Value = serde_json::from_slice(&message.data).unwrap_or_default();
     let text = |pointer: &str| {
         event

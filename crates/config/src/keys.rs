@@ -381,6 +381,33 @@ keys! {
     /// How many renamed files are kept.
     "security_agent.events_file_max_files" => events_file_max_files: u64 = 5, "files", AGENT, Live;
 
+    /// Keep every event findable on this node, and show it in a web page and to `security-agent events`.
+    "explorer.enabled" => explorer_enabled: bool = true, "", AGENT;
+
+    /// The address of the web page. It asks for a token, but has no TLS: anything but loopback is for networks of your own.
+    "explorer.host" => explorer_host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), "", AGENT;
+
+    /// The port of the web page; 0: any that is free, which `security-agent explorer url` tells.
+    "explorer.port" => explorer_port: u64 = 5012, "", AGENT;
+
+    /// The socket for `security-agent events` and `security-agent explorer`, which root and `security_agent.user` may use.
+    "explorer.socket" => explorer_socket: PathBuf = "/var/lib/atalaya/explorer/explorer.sock".into(), "", AGENT;
+
+    /// The directory of the index. Whoever deletes it loses search, not events.
+    "explorer.dir" => explorer_dir: PathBuf = "/var/lib/atalaya/explorer".into(), "", AGENT;
+
+    /// How large the index may grow before its oldest part is deleted.
+    "explorer.max_size_mb" => explorer_max_size_mb: u64 = 1024, "MiB", AGENT;
+
+    /// How long events are kept there at most.
+    "explorer.max_age" => explorer_max_age: Positive = Positive::seconds(7 * 24 * 3600), "", AGENT;
+
+    /// How much stays free on its disk: the oldest part is deleted before.
+    "explorer.min_free_mb" => explorer_min_free_mb: u64 = 256, "MiB", AGENT;
+
+    /// Memory for events that are being indexed, at least 15.
+    "explorer.memory_mb" => explorer_memory_mb: u64 = 20, "MiB", AGENT;
+
     /// Where `security-agent flare` sends archives: `https://HOST`; empty: the site's support, if there is an `api_key`.
     "flare.url" => flare_url: String = String::new(), "", AGENT;
 

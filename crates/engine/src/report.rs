@@ -85,7 +85,9 @@ fn rule_message(rule: &RuleReport) -> String {
 pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
     // By the id of the policy file: what was made of one rule counts together.
     let mut counters: BTreeMap<&str, [u64; 5]> = BTreeMap::new();
+    let mut descriptions: BTreeMap<&str, &str> = BTreeMap::new();
     for (rule, counted) in loaded.ruleset.rules().iter().zip(&loaded.counters) {
+        descriptions.insert(&rule.written_id, &rule.description);
         let sums = counters.entry(&rule.written_id).or_default();
         let counted = [
             &counted.matched,
@@ -135,6 +137,14 @@ pub(crate) fn policies(loaded: &Loaded) -> Vec<proto::PolicyStatus> {
                         evaluations,
                         evaluation_ns,
                         action_ns,
+                        expression: rule.expression.clone(),
+                        event_type: rule.event_type.clone().unwrap_or_default(),
+                        description: descriptions
+                            .get(rule.id.as_str())
+                            .map_or_else(String::new, |text| (*text).to_owned()),
+                        tags: rule.tags.clone(),
+                        version: rule.version.clone(),
+                        filter_reason: rule.filter_reason.clone().unwrap_or_default(),
                     }
                 })
                 .collect(),

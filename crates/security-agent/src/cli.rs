@@ -8,7 +8,7 @@ use atalaya_cli::{Global, Own, Runtime, arguments, download, reference, status};
 use atalaya_config::{Config, Program};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{flare, start};
+use crate::{events, explorer, flare, start};
 
 /// The unprivileged half of Atalaya: takes events from system-probe and stores them; asks system-probe for its state.
 #[derive(Parser)]
@@ -32,6 +32,12 @@ enum Command {
     Config(atalaya_cli::Config),
     /// Collect what support needs to help, hide the secrets in it, and, once you agree, send it
     Flare(flare::Args),
+    /// Search the events that are stored on this node, and count them
+    #[command(subcommand)]
+    Events(events::Command),
+    /// The Log Explorer in a browser
+    #[command(subcommand)]
+    Explorer(explorer::Command),
     /// Print what makes a shell complete the commands
     #[command(hide = true)]
     Completion(reference::Completion),
@@ -90,6 +96,10 @@ fn dispatch(cli: &Cli) -> Result<ExitCode> {
         ),
         Command::Config(command) => command.run(global, Program::SecurityAgent),
         Command::Flare(args) => flare::run(global, args),
+        Command::Events(command) => {
+            command.run(&global.config(Program::SecurityAgent)?, global.color())
+        }
+        Command::Explorer(command) => command.run(&global.config(Program::SecurityAgent)?),
         Command::Completion(args) => reference::completion(args, Cli::command()),
         Command::Reference(args) => reference::reference(args, Cli::command()),
         Command::Runtime(command) => command.run(global, &Agent),

@@ -4,6 +4,8 @@
 
 mod cli;
 mod download;
+mod events;
+mod explorer;
 mod flare;
 mod http;
 mod privileges;

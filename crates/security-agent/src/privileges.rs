@@ -33,6 +33,42 @@ pub(crate) fn prepare(file: &Path, files: &[PathBuf], user: &Account) -> Result<
     Ok(())
 }
 
+/// Makes a directory that is all of the user's where it is missing, and gives the user it and what is in it: another user may have been
+/// configured before. For root only.
+pub(crate) fn prepare_directory(dir: &Path, user: &Account) -> Result<()> {
+    if !dir.exists() {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(dir)
+            .with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let owner = std::fs::metadata(dir)?.uid();
+    if owner == user.uid {
+        return Ok(());
+    }
+    give_tree(dir, user, 3).with_context(|| format!("cannot give away {}", dir.display()))
+}
+
+/// Directories and plain files with one name, as deep as the index goes.
+fn give_tree(dir: &Path, user: &Account, depth: usize) -> std::io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_file() {
+            give_away(&entry.path(), user)?;
+        } else if kind.is_dir() && depth > 0 {
+            give_tree(&entry.path(), user, depth - 1)?;
+        }
+    }
+    fchown(&opened, Some(user.uid), Some(user.gid))
+}
+
 /// Only a plain file with one name: whoever may write in this directory could put a link to another file there.
 fn give_away(path: &Path, user: &Account) -> std::io::Result<()> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;

@@ -60,9 +60,13 @@ fn rules(config: &Config, files: &[PathBuf]) -> Rules {
     read.extend(files.iter().map(|file| directory(file)));
     // Where the socket is: the probe makes another one when it starts again.
     read.push(directory(&config.socket));
+    let mut write = vec![directory(&config.events_file)];
+    if config.explorer_enabled {
+        write.push(config.explorer_dir.clone());
+    }
     Rules {
         read,
-        write: vec![directory(&config.events_file)],
+        write,
         listen: Vec::new(),
         // The service manager's is connected to already.
         abstract_sockets: false,

@@ -12,6 +12,7 @@ use atalaya_host::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::explorer;
 use crate::http;
 use crate::privileges;
 use crate::reload::{Live, Read, Reloader};
@@ -38,6 +39,7 @@ pub(crate) fn run(loaded: Loaded, read: Read) -> Result<ExitCode> {
     let Live { rotation, host } = Live::of(config);
     let notifier = Notifier::from_environment();
     let listener = http::listen(config);
+    let explorer = explorer::listen(config);
     give_up_root(config, rotation)?;
     sandbox::enter(&loaded)
         .context("cannot restrict itself (sandbox.enabled: false does without)")?;
@@ -49,8 +51,12 @@ pub(crate) fn run(loaded: Loaded, read: Read) -> Result<ExitCode> {
     if let Some(listener) = listener {
         http::serve(config, listener, Arc::clone(&state))?;
     }
+    let live = watch::Sender::new(Live::of(config));
+    if let Some(listeners) = explorer {
+        explorer::start(config, listeners, &state, live.subscribe());
+    }
     let reloader = Reloader {
-        live: watch::Sender::new(Live::of(config)),
+        live,
         read,
         log,
         loaded,
@@ -70,6 +76,12 @@ fn give_up_root(config: &Config, rotation: Rotation) -> Result<()> {
         };
         let files = store::files(&config.events_file, rotation);
         privileges::prepare(&config.events_file, &files, &user)?;
+        if config.explorer_enabled {
+            // No reason not to store events in the file; that the explorer cannot be opened will be told as well.
+            if let Err(error) = privileges::prepare_directory(&config.explorer_dir, &user) {
+                tracing::warn!("{}", atalaya_api::chain(error.as_ref()));
+            }
+        }
         user
     } else {
         let name = uid.to_string();

@@ -154,7 +154,7 @@ impl World {
         let d = dir.path().display();
         let config = format!(
             "run_path: {d}/run\nhostname: box\ntags: ['env:test']\n\
-             security_agent: {{user: nobody, expvar_port: 0, events_file: {d}/log/events.jsonl}}\n\
+             explorer: {{enabled: false}}\nsecurity_agent: {{user: nobody, expvar_port: 0, events_file: {d}/log/events.jsonl}}\n\
              runtime_security_config:\n  socket: {d}/run/x.sock\n  policies: {{dir: {d}/policies}}\n"
         );
         fs::write(dir.path().join("atalaya.yaml"), config).unwrap();

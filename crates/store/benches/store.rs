@@ -73,7 +73,7 @@ fn main() {
         ..Options::default()
     };
     let store = Store::open(dir.path(), options).unwrap();
-    let (mut spent, mut raw, mut first) = (Duration::ZERO, 0, 1);
+    let (mut spent, mut raw, mut first, mut cpu) = (Duration::ZERO, 0, 1, 0.0);
     while first <= count {
         let last = (first + 20_000).min(count + 1);
         let lines: Vec<String> = (first..last).map(event).collect();
@@ -88,21 +88,23 @@ fn main() {
                 context: b"",
             })
             .collect();
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), cpu_us());
         for part in batch.chunks(256) {
             store.append(part).unwrap();
         }
         store.commit().unwrap();
         spent += began.elapsed();
+        cpu += cpu_us() - before;
         first = last;
     }
     let stats = store.stats();
     let disk: u64 = stats.bytes;
     println!(
-        "{count} events of {} bytes: {:.0} events/s, {:.0} bytes an event on disk, {} windows, {:.0} MB resident",
+        "{count} events of {} bytes: {:.0} events/s, {:.0} bytes an event on disk, {:.0} µs of CPU each, {} windows, {:.0} MB resident",
         raw as u64 / count,
         count as f64 / spent.as_secs_f64(),
         disk as f64 / count as f64,
+        cpu / count as f64,
         stats.windows,
         resident()
     );
@@ -175,4 +177,22 @@ fn resident() -> f64 {
         .and_then(|n| n.parse().ok())
         .unwrap_or(0.0);
     pages * 4096.0 / 1e6
+}
+
+/// CPU time of all threads, in microseconds.
+fn cpu_us() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    (ticks(11) + ticks(12)) * 10_000.0
 }

@@ -1,7 +1,5 @@
 //! An event as a document of the index, and back.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tantivy::TantivyDocument;
@@ -9,13 +7,12 @@ use tantivy::schema::Value as _;
 
 use crate::fields::{self, FIELDS};
 use crate::index::schema::{self, Fields};
-use crate::text::words;
 use crate::types::{Event, NewEvent};
 
 /// How much of a spool's name is in the number of an event.
 pub(crate) const SPOOL: usize = 8;
-/// How many different words of an event are indexed: an argument of a megabyte must not be the index.
-const MAX_WORDS: usize = 4096;
+/// How much text of an event is searched for words, in bytes: an argument of a megabyte must not be the index.
+const MAX_TEXT: usize = 256 << 10;
 /// How many values of a field are counted and indexed.
 const MAX_VALUES: usize = 64;
 
@@ -49,6 +46,9 @@ pub(crate) fn build(event: &NewEvent<'_>, fields: &Fields) -> TantivyDocument {
     let mut facets = fields.facets.iter();
     for field in FIELDS {
         let column = if field.facet { facets.next() } else { None };
+        if field.name == fields::NUMBER {
+            continue;
+        }
         let mut left = MAX_VALUES;
         fields::values(&parsed, field.name, &mut |value, _| {
             if left == 0 {
@@ -64,16 +64,13 @@ pub(crate) fn build(event: &NewEvent<'_>, fields: &Fields) -> TantivyDocument {
             }
         });
     }
-    let mut text = BTreeSet::new();
+    let mut text = String::with_capacity(source.len());
     fields::texts(&parsed, &mut |value| {
-        for word in words(value) {
-            if text.len() < MAX_WORDS && word.len() < schema::MAX_VALUE {
-                text.insert(word);
-            }
-        }
+        let room = MAX_TEXT.saturating_sub(text.len());
+        text.push_str(&value[..value.floor_char_boundary(room)]);
+        text.push('\n');
     });
-    let text: Vec<String> = text.into_iter().collect();
-    document.add_text(fields.text, text.join(" "));
+    document.add_text(fields.text, text);
     document
 }
 

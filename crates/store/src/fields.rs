@@ -41,6 +41,9 @@ const fn exact(name: &'static str, short: &'static str, title: &'static str) -> 
     }
 }
 
+/// The number of the event in its spool, for which the index has a field of its own.
+pub(crate) const NUMBER: &str = "event_id";
+
 /// What can be asked for without reading events. Any other path in an event can be asked for as well; that reads them.
 pub const FIELDS: &[FieldInfo] = &[
     facet("agent.rule_id", "rule_id", "Rule"),
@@ -67,12 +70,11 @@ pub const FIELDS: &[FieldInfo] = &[
     exact("process.pid", "pid", "Process id"),
     exact("process.ppid", "ppid", "Parent's process id"),
     exact("process.ancestors.comm", "", "Commands of ancestors"),
-    exact("process.ancestors.pid", "", "Process ids of ancestors"),
     exact("process.executable.name", "", "Name of the executable"),
     exact("process.executable.hashes", "", "Hashes of the executable"),
     exact("file.hashes", "", "Hashes of the file"),
     exact("dns.question.name", "", "Name that was asked for"),
-    exact("event_id", "", "Number of the event"),
+    exact(NUMBER, "", "Number of the event"),
 ];
 
 /// A field as a query names it.
@@ -134,26 +136,38 @@ pub(crate) fn values(document: &Value, name: &str, see: &mut dyn FnMut(&str, Opt
                 see(tag, None);
             }
         }
-        path => walk(&document["message"], path, see),
+        path => {
+            walk(&document["message"], path, see);
+        }
     }
 }
 
-fn walk(value: &Value, path: &str, see: &mut dyn FnMut(&str, Option<f64>)) {
-    if let Value::Array(elements) = value {
-        for element in elements {
-            walk(element, path, see);
+/// Returns whether there was anything at the path.
+fn walk(value: &Value, path: &str, see: &mut dyn FnMut(&str, Option<f64>)) -> bool {
+    match value {
+        Value::Array(elements) => {
+            let mut found = false;
+            for element in elements {
+                found |= walk(element, path, see);
+            }
+            found
         }
-        return;
-    }
-    // A key may have dots of its own, as labels have.
-    if let Some(found) = value.get(path) {
-        leaves(found, see);
-        return;
-    }
-    for (at, _) in path.match_indices('.') {
-        if let Some(inner) = value.get(&path[..at]) {
-            walk(inner, &path[at + 1..], see);
+        Value::Object(members) => {
+            for (at, _) in path.match_indices('.') {
+                if let Some(inner) = members.get(&path[..at])
+                    && walk(inner, &path[at + 1..], see)
+                {
+                    return true;
+                }
+            }
+            // A key may have dots of its own, as labels have.
+            let found = members.get(path);
+            if let Some(found) = found {
+                leaves(found, see);
+            }
+            found.is_some()
         }
+        _ => false,
     }
 }
 

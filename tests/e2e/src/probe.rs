@@ -18,6 +18,8 @@ pub struct Setup {
     policies: Vec<(String, String)>,
     config: String,
     agent: String,
+    /// Lines below `explorer:`.
+    explorer: String,
     /// Environment variables for system-probe.
     pub env: Vec<(String, String)>,
     /// The network namespaces that the probe may attach classifiers in.
@@ -55,6 +57,7 @@ impl Setup {
             policies: Vec::new(),
             config: String::new(),
             agent: "  expvar_port: 0\n".to_owned(),
+            explorer: "  enabled: false\n".to_owned(),
             env: Vec::new(),
             watched: Vec::new(),
             self_test: false,
@@ -101,6 +104,15 @@ impl Setup {
         self
     }
 
+    /// Lets security-agent run its explorer, on a port of its own, with a place of its own.
+    pub fn explorer(mut self) -> Self {
+        let d = self.dir.path().display();
+        self.explorer = format!(
+            "  port: 0\n  dir: {d}/explorer\n  socket: {d}/explorer/explorer.sock\n  min_free_mb: 0\n"
+        );
+        self
+    }
+
     /// Lets the probe attach classifiers in this network namespace, by the number that `readlink /proc/PID/ns/net` shows.
     pub fn watch(mut self, netns: u32) -> Self {
         self.watched.push(netns);
@@ -143,10 +155,11 @@ impl Setup {
              hostname: e2e-host\n\
              run_path: {d}/run\n\
              security_agent:\n  user: nobody\n  events_file: {d}/log/agent.jsonl\n{}\
+             explorer:\n{}\
              runtime_security_config:\n  enabled: true\n  socket: {d}/run/runtime-security.sock\n  \
              policies:\n    dir: {d}/policies\n  self_test:\n    enabled: {}\n  \
              spool:\n    dir: {d}/spool\n{config}",
-            self.agent, self.self_test
+            self.agent, self.explorer, self.self_test
         );
         std::fs::write(dir.join("atalaya.yaml"), text).expect("the configuration");
         let mut own = String::from("version: 1.0.0\nrules:\n");

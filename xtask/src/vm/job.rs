@@ -97,15 +97,17 @@ impl fmt::Display for Suite {
 
 /// Modules of the end-to-end suite about policies, rules, delivery and commands: what happens after the kernel's part, and
 /// so the same in every tier. They run on this kernel and on one machine.
-const ENGINE: [&str; 15] = [
+const ENGINE: [&str; 17] = [
     "actions::",
     "cli::",
     "config::",
     "delivery::",
+    "explorer::",
     "flare::",
     "limits::",
     "live::",
     "metrics::",
+    "page::",
     "policy::",
     "reference::",
     "reload::",

@@ -130,7 +130,7 @@ impl Report<'_> {
                 tally.sent,
                 tally.recorded,
                 tally.unclear,
-                tally.new()
+                tally.added()
             );
             details(text, tally, style);
         }
@@ -239,7 +239,7 @@ impl Report<'_> {
             "kept": tally.kept,
             "lost": tally.lost,
             "unclear": tally.unclear,
-            "new": tally.new(),
+            "new": tally.added(),
             "lost_samples": samples(&tally.lost_samples),
         })
     }

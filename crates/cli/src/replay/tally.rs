@@ -283,7 +283,7 @@ impl Tally {
     }
 
     /// Matches that were not recorded for the rule of this id.
-    pub(super) fn new(&self) -> u64 {
+    pub(super) fn added(&self) -> u64 {
         self.matches.saturating_sub(self.kept)
     }
 }

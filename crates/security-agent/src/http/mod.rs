@@ -2,7 +2,6 @@
 //!
 //! It has a thread of its own, so that an answer does not wait for a disk, and storing does not wait for who asks.
 
-mod listener;
 mod metrics;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -24,12 +23,17 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::state::State;
-use listener::Bounded;
+use atalaya_explorer::Bounded;
 
 /// How long system-probe may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// For how long its answer is good: many who ask at once are one who asks.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// Connections at once. Others wait.
+const AT_ONCE: usize = 32;
+/// How long one may last; who scrapes connects again.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// What a scraper of metrics expects.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -79,7 +83,8 @@ pub(crate) fn serve(config: &Config, listener: TcpListener, state: Arc<State>) -
         .name("http".into())
         .spawn(move || {
             let ended = runtime.block_on(async {
-                let listener = Bounded::new(tokio::net::TcpListener::from_std(listener)?);
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let listener = Bounded::new(listener, AT_ONCE, LONGEST);
                 axum::serve(listener, routes(server)).await
             });
             if let Err(error) = ended {

@@ -7,7 +7,7 @@ use tantivy::schema::{Field as Number, IndexRecordOption};
 use tantivy::{Searcher, Term};
 
 use super::schema::{self, Fields, MAX_VALUE};
-use crate::fields::{Field, has_text};
+use crate::fields::{Field, NUMBER, has_text};
 use crate::query::ast::{Expr, Test, Value};
 use crate::text::words;
 
@@ -107,6 +107,23 @@ impl Asked<'_> {
         Box::new(TermQuery::new(term, IndexRecordOption::Basic))
     }
 
+    /// The number of the event.
+    fn number(&self, text: &str) -> Candidates {
+        // As it is written in the document, and no other way.
+        let number = text
+            .parse::<u64>()
+            .ok()
+            .filter(|number| number.to_string() == text);
+        number.map_or_else(none, |number| {
+            let term = Term::from_field_u64(self.fields.offset, number);
+            Candidates {
+                query: Box::new(TermQuery::new(term, IndexRecordOption::Basic)),
+                // A document may have another number than it was given with, or none.
+                exact: false,
+            }
+        })
+    }
+
     fn text(&self, test: &Test) -> tantivy::Result<Candidates> {
         Ok(match test {
             // One word that is nothing but a word: there is no text that has the word and does not match.
@@ -143,6 +160,12 @@ impl Asked<'_> {
             .inexact());
         }
         let name = &field.name;
+        if name == NUMBER {
+            return Ok(match test {
+                Test::Is(value) => self.number(&value.text),
+                _ => all(false),
+            });
+        }
         let attribute = self.fields.attribute;
         Ok(match test {
             Test::Exists => Candidates {

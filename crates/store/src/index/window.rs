@@ -60,8 +60,8 @@ impl Window {
                     docstore_compression: Compressor::Zstd(ZstdCompressor {
                         compression_level: Some(3),
                     }),
-                    docstore_blocksize: 64 << 10,
-                    docstore_compress_dedicated_thread: false,
+                    docstore_blocksize: 128 << 10,
+                    docstore_compress_dedicated_thread: true,
                     ..IndexSettings::default()
                 })
                 .create_in_dir(dir)?

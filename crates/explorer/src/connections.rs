@@ -1,7 +1,6 @@
-//! Connections that are few and short: whoever opens many and says nothing must not cost security-agent its file descriptors.
+//! Connections that are few and have an end: whoever opens many and says nothing must not cost security-agent its file descriptors.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,48 +8,47 @@ use std::time::Duration;
 
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
-/// Connections at once. Others wait.
-const AT_ONCE: usize = 32;
-/// How long one may last; who scrapes connects again.
-const LONGEST: Duration = Duration::from_secs(15);
-
-/// A listener that hands out so many connections at once.
-pub(super) struct Bounded {
-    listener: TcpListener,
+/// A listener that hands out so many connections at once, each for so long.
+#[derive(Debug)]
+pub struct Bounded<L> {
+    listener: L,
     room: Arc<Semaphore>,
+    longest: Duration,
 }
 
-impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
+impl<L> Bounded<L> {
+    /// `at_once` connections, others wait; none lasts longer than `longest`: who wants more connects again.
+    pub fn new(listener: L, at_once: usize, longest: Duration) -> Self {
         Self {
             listener,
-            room: Arc::new(Semaphore::new(AT_ONCE)),
+            room: Arc::new(Semaphore::new(at_once)),
+            longest,
         }
     }
 }
 
 /// A connection that ends.
-pub(super) struct Short {
-    stream: TcpStream,
+#[derive(Debug)]
+pub struct Short<S> {
+    stream: S,
     end: Pin<Box<Sleep>>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl Listener for Bounded {
-    type Io = Short;
-    type Addr = SocketAddr;
+impl<L: Listener> Listener for Bounded<L> {
+    type Io = Short<L::Io>;
+    type Addr = L::Addr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         // The semaphore is never closed.
         let room = Arc::clone(&self.room).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address) = self.listener.accept().await;
         let short = Short {
             stream,
-            end: Box::pin(sleep(LONGEST)),
+            end: Box::pin(sleep(self.longest)),
             _room: room,
         };
         (short, address)
@@ -61,7 +59,7 @@ impl Listener for Bounded {
     }
 }
 
-impl Short {
+impl<S> Short<S> {
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         self.end.as_mut().poll(cx).is_ready()
     }
@@ -71,7 +69,7 @@ fn over<T>() -> Poll<io::Result<T>> {
     Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }
 
-impl AsyncRead for Short {
+impl<S: AsyncRead + Unpin> AsyncRead for Short<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -84,7 +82,7 @@ impl AsyncRead for Short {
     }
 }
 
-impl AsyncWrite for Short {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Short<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -102,5 +100,12 @@ impl AsyncWrite for Short {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Short<tokio::net::UnixStream> {
+    /// Who is at the other end, by the kernel's word.
+    pub(crate) fn peer_user(&self) -> Option<u32> {
+        self.stream.peer_cred().ok().map(|peer| peer.uid())
     }
 }
