@@ -3,16 +3,20 @@
 //! It is evaluated on what an event says as JSON, which is less than what a rule sees: secrets are masked, and of the environment there are
 //! names only.
 
+use std::sync::OnceLock;
+
 use atalaya_secl::model::Schema;
 use atalaya_secl::{EvalContext, MacroSet, NoVariables, Program, Scope, compile_condition};
 use serde_json::Value;
 
-use crate::ValueEvent;
+use crate::{EVENT_TYPES, EventReader};
 
 /// A compiled filter.
 #[derive(Debug)]
 pub struct Filter {
     program: Program,
+    /// How events of each type are read, made when the first of them comes: a filter looks at few fields.
+    readers: Vec<OnceLock<Option<EventReader>>>,
 }
 
 impl Filter {
@@ -25,7 +29,10 @@ impl Filter {
         let schema: &dyn Schema = crate::schema();
         let compiled = compile_condition(expression, &Scope::new(schema, &macros));
         compiled
-            .map(|program| Self { program })
+            .map(|program| Self {
+                program,
+                readers: EVENT_TYPES.iter().map(|_| OnceLock::new()).collect(),
+            })
             .map_err(|error| match &error.help {
                 Some(help) => format!("{error} ({help})"),
                 None => error.to_string(),
@@ -37,11 +44,19 @@ impl Filter {
     /// # Errors
     /// The event cannot be read as one.
     pub fn holds(&self, event: &Value) -> Result<bool, String> {
-        let event = ValueEvent::from_document(event).map_err(|error| error.to_string())?;
+        let name = event["evt"]["name"].as_str().ok_or("this is no event")?;
         let wanted = self.program.event_type();
-        if wanted.is_some_and(|wanted| wanted != event.event_type()) {
+        if wanted.is_some_and(|wanted| wanted != name) {
             return Ok(false);
         }
+        let at = EVENT_TYPES.iter().position(|known| known.name == name);
+        let reader = at.and_then(|at| {
+            let fields = || self.program.fields().iter().map(|field| field.id);
+            let made = self.readers[at].get_or_init(|| EventReader::new(name, fields()));
+            made.as_ref()
+        });
+        let reader = reader.ok_or_else(|| format!("there is no event type {name}"))?;
+        let event = reader.read(event).map_err(|error| error.to_string())?;
         let context = EvalContext {
             now_ns: event.now_ns().unwrap_or_else(now_ns),
             variables: &NoVariables,

@@ -155,7 +155,6 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
     use atalaya_model::schema;
-    use atalaya_secl::model::Schema;
     use serde_json::json;
 
     #[test]
