@@ -677,7 +677,7 @@ fn bad_configuration_is_told_and_only_a_missing_file_is_fatal() {
     assert_eq!(code, 0);
     assert!(
         err.contains(
-            "atalaya.yaml:8:1: warning: unknown key `log_levle`; did you mean `log_level`?"
+            "atalaya.yaml:9:1: warning: unknown key `log_levle`; did you mean `log_level`?"
         ),
         "{err}"
     );
