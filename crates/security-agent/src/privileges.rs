@@ -37,11 +37,18 @@ pub(crate) fn prepare(file: &Path, files: &[PathBuf], user: &Account) -> Result<
 /// configured before. For root only.
 pub(crate) fn prepare_directory(dir: &Path, user: &Account) -> Result<()> {
     if !dir.exists() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(dir)
-            .with_context(|| format!("cannot create {}", dir.display()))?;
+        let create = |dir: &Path, mode| {
+            let made = std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(dir);
+            made.with_context(|| format!("cannot create {}", dir.display()))
+        };
+        // The user must be able to get there.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            create(parent, 0o711)?;
+        }
+        create(dir, 0o750)?;
     }
     let owner = std::fs::metadata(dir)?.uid();
     if owner == user.uid {

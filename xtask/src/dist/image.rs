@@ -22,7 +22,7 @@ const COMMANDS: [&str; 3] = ["touch", "chmod", "chown"];
 const DIRECTORIES: [(&str, u32, bool); 6] = [
     ("tmp", 0o1777, false),
     ("run/atalaya", 0o755, false),
-    ("var/lib/atalaya", 0o750, false),
+    ("var/lib/atalaya", 0o711, false),
     ("var/log/atalaya", 0o750, true),
     ("proc", 0o555, false),
     ("sys", 0o555, false),

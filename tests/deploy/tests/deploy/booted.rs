@@ -141,6 +141,24 @@ fn the_services_do_their_work_as_hardened_as_they_are() {
         machine.inside(&["sh", "-c", &read]).ok()
     });
     assert!(told.is_some(), "{}", machine.journal());
+    // And its explorer finds it.
+    let search = [
+        "security-agent",
+        "events",
+        "search",
+        "password_hashes_read",
+        "--json",
+    ];
+    let found = wait_for(slow(Duration::from_secs(10)), || {
+        let found = machine.inside(&search).ok()?;
+        found.contains("\"password_hashes_read\"").then_some(())
+    });
+    assert!(
+        found.is_some(),
+        "{:?}{}",
+        machine.inside(&search),
+        machine.journal()
+    );
     std::thread::sleep(slow(Duration::from_secs(14)));
     assert_eq!(machine.property("NRestarts"), "0", "{}", machine.journal());
 

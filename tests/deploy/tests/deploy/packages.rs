@@ -99,7 +99,7 @@ impl Root {
                 "/usr/lib/systemd/system/security-agent.service",
                 (0o644, 0, 0),
             ),
-            ("/var/lib/atalaya", (0o750, 0, 0)),
+            ("/var/lib/atalaya", (0o711, 0, 0)),
             ("/var/log/atalaya", (0o750, user, group)),
         ] {
             assert_eq!(self.owner(path), expected, "{version}: {path}");
