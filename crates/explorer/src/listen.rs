@@ -39,12 +39,12 @@ pub enum ListenError {
     Socket(PathBuf, io::Error),
 }
 
-/// Begins to listen; `owner` is the user and group that the unix socket is for besides root. To be called before anything is forbidden to
+/// Begins to listen; `group` is that of the user whom the unix socket is for besides its maker. To be called before anything is forbidden to
 /// this process.
 ///
 /// # Errors
 /// The port is taken, or the socket cannot be made.
-pub fn listen(settings: &Settings, owner: Option<(u32, u32)>) -> Result<Listeners, ListenError> {
+pub fn listen(settings: &Settings, group: Option<u32>) -> Result<Listeners, ListenError> {
     let address = SocketAddr::new(settings.host, settings.port);
     let port = |error| ListenError::Port(address, error);
     let browsers = TcpListener::bind(address).map_err(port)?;
@@ -56,7 +56,7 @@ pub fn listen(settings: &Settings, owner: Option<(u32, u32)>) -> Result<Listener
         );
     }
     let socket = |error| ListenError::Socket(settings.socket.clone(), error);
-    let commands = unix(&settings.socket, owner).map_err(socket)?;
+    let commands = unix(&settings.socket, group).map_err(socket)?;
     commands.set_nonblocking(true).map_err(socket)?;
     Ok(Listeners {
         browsers,
@@ -65,7 +65,7 @@ pub fn listen(settings: &Settings, owner: Option<(u32, u32)>) -> Result<Listener
     })
 }
 
-fn unix(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> {
+fn unix(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -93,8 +93,9 @@ fn unix(path: &Path, owner: Option<(u32, u32)>) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     // Who connects is looked at as well.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    if let Some((user, group)) = owner {
-        chown(path, Some(user), Some(group))?;
+    // It stays root's: in a container root may be without the right to go round modes.
+    if let Some(group) = group {
+        chown(path, None, Some(group))?;
     }
     Ok(listener)
 }

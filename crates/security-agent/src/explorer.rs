@@ -76,13 +76,11 @@ pub(crate) fn listen(config: &Config) -> Option<Listeners> {
         return None;
     }
     let settings = settings(config)?;
-    let own = Account::own();
-    let owner = if own.0 == 0 {
-        Account::of_agent(&config.agent_user).map(|user| (user.uid, user.gid))
-    } else {
-        None
+    let group = match Account::own().0 {
+        0 => Account::of_agent(&config.agent_user).map(|user| user.gid),
+        _ => None,
     };
-    atalaya_explorer::listen(&settings, owner)
+    atalaya_explorer::listen(&settings, group)
         .inspect_err(|error| tracing::warn!("no explorer: {error}"))
         .ok()
 }
