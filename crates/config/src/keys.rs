@@ -372,6 +372,13 @@ keys! {
     /// How often everything is looked at. What is seen otherwise, as opening a map of the sensor, makes it look at once.
     "runtime_security_config.self_protection.period" => self_protection_period: Positive = Positive::seconds(10), "", PROBE;
 
+    /// For how long it is remembered what processes did, so that an event tells what came before it; 0: not at all. Only events are
+    /// remembered that some rule or the process tree wants from the kernel.
+    "runtime_security_config.history.seconds" => history_seconds: u64 = 30, "seconds", PROBE;
+
+    /// So many events are remembered at most, of 120 bytes each; memory is taken as they come.
+    "runtime_security_config.history.max_events" => history_max_events: u64 = 8192, "events", PROBE;
+
     /// Where security-agent writes events, one JSON object a line.
     "security_agent.events_file" => events_file: PathBuf = "/var/log/atalaya/events.jsonl".into(), "", AGENT;
 

@@ -1,5 +1,6 @@
 //! The last station: a matched event becomes JSON, a message, and a record of the spool.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use atalaya_api::proto;
@@ -39,6 +40,8 @@ pub(crate) struct Extras {
     pub(crate) hashed: Vec<Hashed>,
     /// What other actions did, for `agent.rule_actions`.
     pub(crate) actions: Vec<Value>,
+    /// What happened before, as JSON, where that is known.
+    pub(crate) before: Option<Arc<[u8]>>,
 }
 
 /// The hashes of one of the event's files.
@@ -106,6 +109,7 @@ impl Emitter {
                 timestamp: Some(timestamp(event.time_ns)),
                 original_rule_id: rule.written_id.clone(),
                 track: TRACK_EVENTS.to_owned(),
+                context: extras.before.as_deref().unwrap_or_default().to_vec(),
                 ..proto::SecurityEventMessage::default()
             };
             spool.append(&message.encode_to_vec());

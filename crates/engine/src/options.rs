@@ -13,6 +13,7 @@ use atalaya_spool::Spool;
 use atalaya_api::FlareSource;
 
 use crate::doctor::ClassifierDoctor;
+use crate::history::HistoryOptions;
 use crate::hostnames::HostnameOptions;
 use crate::output::Output;
 use crate::protection::ProtectionOptions;
@@ -71,6 +72,8 @@ pub struct EngineOptions {
     pub count_program_times: bool,
     /// How the agent protects itself.
     pub protection: ProtectionOptions,
+    /// What is remembered of the seconds before an event.
+    pub history: HistoryOptions,
     /// Evaluate the exec rules on the processes that are there at start (`event.source == "snapshot"`).
     pub replay_snapshot: bool,
 }
@@ -131,6 +134,7 @@ impl Default for EngineOptions {
             flare: None,
             count_program_times: false,
             protection: ProtectionOptions::default(),
+            history: HistoryOptions::default(),
             replay_snapshot: true,
         }
     }

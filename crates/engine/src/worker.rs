@@ -16,6 +16,7 @@ use atalaya_resolvers::{ProcessTree, clock};
 use crate::emit::{Extras, epoch_now_ns};
 use crate::engine::Shared;
 use crate::hashing::{Deferred, Pending};
+use crate::history::{History, Record};
 use crate::holders::{Holders, key_of};
 use crate::hostnames::Hostnames;
 use crate::logging::RuleLog;
@@ -46,6 +47,7 @@ pub(crate) struct Worker {
     scratch: Scratch,
     hostnames: Hostnames,
     meter: Meter,
+    history: History,
     /// The event that is worked on is measured.
     sample: Option<Sample>,
     /// The load that the above, and the variables, belong to.
@@ -57,6 +59,7 @@ impl Worker {
         let (period, burst) = shared.options.rule_limit;
         let limiter = RateLimiter::with_limit(period, burst);
         let hostnames = Hostnames::new(shared.options.hostnames);
+        let history = History::new(shared.options.history);
         Self {
             shared,
             vital: VecDeque::new(),
@@ -67,6 +70,7 @@ impl Worker {
             scratch: Scratch::default(),
             hostnames,
             meter: Meter::default(),
+            history,
             sample: None,
             loaded: Arc::new(Loaded::none()),
         }
@@ -190,7 +194,10 @@ impl Worker {
         let (process, data) = match body {
             // No rule can be about a fork; the tree is what it is for.
             Body::Fork(fork) => {
-                tree.fork(&header, &fork);
+                let child = tree.fork(&header, &fork);
+                if self.history.is_on() {
+                    self.history.saw(Record::fork(header.time_ns, &child));
+                }
                 return;
             }
             Body::Cgroup(moved) => {
@@ -218,10 +225,15 @@ impl Worker {
             Body::File(_) | Body::Event(_) => return,
         };
         let over = over(kind, &process);
+        let record = match kind {
+            CaptureKind::Heartbeat => None,
+            _ => self.record(&header, &process, &data),
+        };
         if loaded.wants(kind) {
             let event = self.event(tree, &header, process, data);
             self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
         }
+        self.remember(record);
         // Only now: the last event of a process still sees its variables.
         if let Some(over) = over {
             store.process_ended(over);
@@ -279,8 +291,10 @@ impl Worker {
         }
         if header.no_task {
             let process = tree.owner(&header);
+            let record = self.record(&header, &process, &data);
             let event = self.event(tree, &header, process, data);
             self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
+            self.remember(record);
             return;
         }
         // Who changes its credentials is told with those it had: as the tree knows them, where the hook came too late.
@@ -291,11 +305,25 @@ impl Worker {
             header.creds = known.creds.into();
         }
         let (process, _) = tree.resolve(&header);
+        let record = self.record(&header, &process, &data);
         let event = self.event(tree, &header, process, data);
         self.evaluate(loaded, tree, store, event, header.time_ns, (&header).into());
+        self.remember(record);
         if let Some(made) = made {
             header.creds = made;
             tree.resolve(&header);
+        }
+    }
+
+    fn record(&self, header: &Header, process: &Process, data: &EventData) -> Option<Record> {
+        let is_on = self.history.is_on();
+        is_on.then(|| Record::new(header.time_ns, process, data))
+    }
+
+    /// After the event was decided: it does not come before itself.
+    fn remember(&mut self, record: Option<Record>) {
+        if let Some(record) = record {
+            self.history.saw(record);
         }
     }
 
@@ -354,6 +382,8 @@ impl Worker {
     ) {
         let shared = &self.shared;
         let (limiter, log) = (&mut self.limiter, &mut self.log);
+        // Looked for once for all rules that match the event.
+        let (history, mut before) = (&mut self.history, None);
         let stats = shared.stats.of(event.kind());
         let mut sent = false;
         let mut deferred = Vec::new();
@@ -414,9 +444,13 @@ impl Worker {
                 if !shared.emitter.is_connected() {
                     return;
                 }
+                let scrubber = &shared.emitter.agent.scrubber;
+                let before = before
+                    .get_or_insert_with(|| history.before(&event, monotonic_ns, tree, scrubber));
                 let extras = Extras {
                     variables: variables.values(),
                     actions,
+                    before: before.clone(),
                     ..Extras::default()
                 };
                 if hashes.is_empty() {

@@ -10,8 +10,8 @@ use atalaya_api::{Account, RunLock, Server, ServerOptions};
 use atalaya_cli::logging::LogControl;
 use atalaya_config::{Config, Loaded};
 use atalaya_engine::{
-    Engine, EngineOptions, FileWatcher, HostnameOptions, LiveOptions, Output, ProtectionOptions,
-    SelfTestOptions,
+    Engine, EngineOptions, FileWatcher, HistoryOptions, HostnameOptions, LiveOptions, Output,
+    ProtectionOptions, SelfTestOptions,
 };
 use atalaya_host::Notifier;
 use atalaya_model::capture::{Ownerless, PacketOptions};
@@ -313,6 +313,10 @@ fn engine_options(config: &Config, spool: Spool, output: Option<Output>) -> Engi
         packets: packet_options(config),
         count_program_times: config.bpf_stats_enabled,
         flow_period: config.flow_monitor_period.get(),
+        history: HistoryOptions {
+            window: Duration::from_secs(config.history_seconds.min(3600)),
+            max_events: usize::try_from(config.history_max_events.min(1 << 20)).unwrap_or(usize::MAX),
+        },
         hostnames: HostnameOptions {
             enabled: config.dns_resolution_enabled,
             addresses: usize::try_from(config.dns_resolution_cache_size).unwrap_or(usize::MAX),
