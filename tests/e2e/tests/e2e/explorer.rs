@@ -562,3 +562,53 @@ fn detection_goes_on_when_the_explorer_cannot_store() {
     agent.events.expect_rule("explorer_broken");
     assert!(agent.log().contains("explorer"), "{}", agent.log());
 }
+
+#[test]
+fn an_alert_tells_what_came_before_it() {
+    let (probe, _agent, path) = started("explorer_before");
+    let script = format!("/usr/bin/env true; cat {path}; exit 0");
+    assert!(
+        Command::new("sh")
+            .args(["-c", &script])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let id = found(&probe, "rule_id:explorer_before", 1)[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (good, text, error) = probe.agent(&["events", "show", &id, "--context", "--json"]);
+    assert!(good, "{error}");
+    let context = &json(&text)["context"];
+    assert_eq!(
+        (&context["available"], &context["seconds"]),
+        (&json!(true), &json!(30)),
+        "{text}"
+    );
+    let events = context["events"].as_array().unwrap();
+    let place = |kind: &str, comm: &str, relation: &str| {
+        let is_it = |one: &Value| {
+            one["event_type"] == kind && one["comm"] == comm && one["relation"] == relation
+        };
+        events
+            .iter()
+            .position(is_it)
+            .unwrap_or_else(|| panic!("no {kind} by {comm}, {relation}: {context:#}"))
+    };
+    // The shell came first, and then it became two.
+    assert!(
+        place("exec", "sh", "ancestor") < place("exec", "cat", "same process"),
+        "{context:#}"
+    );
+    let times: Vec<i64> = events
+        .iter()
+        .map(|one| one["timestamp"].as_i64().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "{context:#}");
+    let (_, text, _) = probe.agent(&["events", "show", &id, "--context"]);
+    assert!(
+        text.contains("exec") && text.contains("same process"),
+        "{text}"
+    );
+}
