@@ -6,15 +6,45 @@ export function quoted(value: string): string {
   return `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
-/** The query with one more condition, or without it where it has it. */
+/** The parts between spaces, of which those in quotes, parentheses and brackets are none. */
+function terms(query: string): string[] {
+  const found: string[] = [];
+  let term = "";
+  let depth = 0;
+  let inQuotes = false;
+  for (let at = 0; at < query.length; at += 1) {
+    const c = query.charAt(at);
+    if (inQuotes && c === "\\") {
+      term += c + query.charAt(at + 1);
+      at += 1;
+      continue;
+    }
+    if (c === '"') inQuotes = !inQuotes;
+    else if (!inQuotes && "([{".includes(c)) depth += 1;
+    else if (!inQuotes && ")]}".includes(c)) depth -= 1;
+    if (/\s/.test(c) && !inQuotes && depth <= 0) {
+      if (term) found.push(term);
+      term = "";
+    } else {
+      term += c;
+    }
+  }
+  if (term) found.push(term);
+  return found;
+}
+
+/** The query with one more condition; without it where it has it already; with it instead of its opposite. */
 export function toggled(query: string, field: string, value: string, not: boolean): string {
   const condition = `${field}:${quoted(value)}`;
+  const [asked, opposite] = not ? [`-${condition}`, condition] : [condition, `-${condition}`];
   const words = query.trim();
-  const asked = not ? `-${condition}` : condition;
-  if (words === asked) return "";
-  if (words.endsWith(` ${asked}`)) return words.slice(0, -asked.length - 1);
-  const grouped = /\bOR\b/.test(words) && !/^\([^()]*\)$/.test(words) ? `(${words})` : words;
-  return grouped ? `${grouped} ${asked}` : asked;
+  if (!words) return asked;
+  const all = terms(words);
+  // An operator is about what stands beside it, so that nothing there can be taken out alone.
+  if (all.some((term) => /^(AND|OR|NOT)$/.test(term))) return all.includes("OR") ? `(${words}) ${asked}` : `${words} ${asked}`;
+  const others = all.filter((term) => term !== opposite);
+  const rest = others.includes(asked) ? others.filter((term) => term !== asked) : [...others, asked];
+  return rest.join(" ");
 }
 
 /** A place in bytes as one in characters of JavaScript. */

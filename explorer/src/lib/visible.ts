@@ -17,3 +17,6 @@ export function visible(text: string): Part[] {
   if (last < text.length) parts.push({ text: text.slice(last), special: false });
   return parts;
 }
+
+/** The same for where there is only text: titles, labels, pictures. */
+export const plain = (text: string): string => visible(text).map((part) => part.text).join("");
